@@ -1,0 +1,74 @@
+"""The values that steps of a workflow give back."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from store.records.canonical import Json
+
+
+class Record(dict[str, Any]):
+    """A JSON object whose fields can also be read as attributes: `health.ok` is `health["ok"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the result has no field {name!r}; it has {', '.join(self) or 'none'}") from None
+
+
+def record(value: Json) -> Any:
+    """`value` with every object in it as a Record."""
+    if isinstance(value, dict):
+        return Record({key: record(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return [record(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A place to be filled, at commit, with a field of an earlier staged effect's result."""
+
+    step: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An effect that waits for review and commit. `by` says who proposed it."""
+
+    step: str
+    tool: str
+    arguments: dict[str, Any]
+    by: Literal["model", "rule"] = "rule"
+
+    def ref(self, field: str) -> Ref:
+        """A reference to `field` of this effect's result, for the arguments of a later one."""
+        return Ref(self.step, field)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The reviewer's word on a change set. A yes opens nothing by itself; a no closes the door."""
+
+    approve: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An effect that happened: its step, tool, idempotency key and result."""
+
+    step: str
+    tool: str
+    key: str
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the agent loop came to: its summary, the reads it made, the effects it staged."""
+
+    summary: str
+    reads: tuple[tuple[str, dict[str, Any], Any], ...] = ()
+    staged: tuple[Staged, ...] = field(default=())

@@ -1,0 +1,71 @@
+"""What passes through the gate, and the one interface that every wrapper and the tool host implement."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from store.records.canonical import Json, digest
+from store.records.identity import Principal
+from store.records.labels import Labels
+from tools.record import ToolRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's yes to exactly one call: it holds for `binding` and no other. `approver` is a user's name."""
+
+    binding: str
+    approver: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of one tool, on behalf of one principal.
+
+    `key` is the idempotency key of an effect (run and step), empty for a read. `labels` are the join of everything
+    that led to the call. `reviewed` says that the reviewer agreed to the change set the call is in. `suspended_by` names
+    the approval policies that hold the call for a person; only the policy wrapper sets it.
+    """
+
+    run: str
+    step: str
+    record: ToolRecord
+    arguments: dict[str, Json]
+    principal: Principal
+    labels: Labels
+    workflow: str = ""
+    workflow_version: int = 0
+    key: str = ""
+    reviewed: bool = False
+    approval: Approval | None = None
+    suspended_by: tuple[str, ...] = ()
+    attempt: int = 1
+
+    def binding(self, policy_digest: str) -> str:
+        """The digest that an approval binds to: tool version, canonical arguments, policy and identity."""
+        return digest(
+            {
+                "tool": self.record.digest,
+                "arguments": self.arguments,
+                "policy": policy_digest,
+                "user": self.principal.user.json(),
+                "agent": [self.principal.agent.name, self.principal.agent.version],
+                "key": self.key,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came back, labelled. With `error` the value is the tool's own message."""
+
+    value: Json
+    labels: Labels
+    error: bool = False
+
+
+class Gate(ABC):
+    """All that a wrapper knows of the next one."""
+
+    @abstractmethod
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Let the call through, or raise Denied, Waiting, BudgetExceeded, InDoubt, ToolFailed or Timeout."""

@@ -1,0 +1,71 @@
+"""What the gateway offers, as two interfaces: queries that need only the ledger, and verbs that need the runtime.
+
+Implemented by the core's proxy (all), by the client (all, over the socket) and by a ledger opened read-only when no
+runtime is up (queries). Whoever calls has been identified before.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from runtime.gateway.messages import (
+    Answer,
+    ApprovalView,
+    EventView,
+    RunView,
+    StatusView,
+    Submission,
+    TableView,
+    VerifyView,
+)
+
+
+class Queries(Protocol):
+    """Read-only. None of these starts Ray or a model."""
+
+    async def runs(self, limit: int = 50) -> list[RunView]:
+        """The newest runs first."""
+        ...
+
+    async def run(self, run: str) -> RunView:
+        """One run, by its id or an unambiguous beginning of it. Raises SettingsError if there is none."""
+        ...
+
+    async def events(self, after: int = 0, run: str = "", limit: int = 500, payloads: bool = False) -> list[EventView]:
+        """Up to `limit` events with a sequence number above `after`, in order. Does not wait."""
+        ...
+
+    async def sql(self, query: str) -> TableView:
+        """The rows of one SELECT. Raises SettingsError for anything else."""
+        ...
+
+    async def verify(self) -> VerifyView:
+        """Recompute everything and compare."""
+        ...
+
+
+class Verbs(Queries, Protocol):
+    """What needs a running core."""
+
+    async def submit(self, submission: Submission) -> str:
+        """Start a run; returns its id once the submission is on disk."""
+        ...
+
+    def follow(self, after: int = 0, run: str = "", payloads: bool = False) -> AsyncIterator[EventView]:
+        """Every event above `after`, those to come included. Ends with the run if one is named."""
+        ...
+
+    async def approvals(self) -> list[ApprovalView]:
+        """What waits for a person."""
+        ...
+
+    async def answer(self, answer: Answer) -> None:
+        """Answer an approval. Raises SettingsError if it is not waiting, Denied if the caller may not answer."""
+        ...
+
+    async def status(self) -> StatusView:
+        """The state of the runtime."""
+        ...
+
+    async def stop(self) -> None:
+        """End the runtime in order; open runs resume at the next start."""
+        ...

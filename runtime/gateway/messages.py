@@ -1,0 +1,111 @@
+"""What goes over the gateway's socket: one JSON object a line, each of a type in this file.
+
+A request is `{"id": 1, "verb": "submit", "args": {...}}`. The answer is `{"id": 1, "result": ...}`, or
+`{"id": 1, "error": {...}}`; a stream answers with any number of `{"id": 1, "item": ...}` before its result.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["running", "waiting", "parked", "completed", "completed-by-fallback", "denied", "failed", "cancelled"]
+
+
+class Wire(BaseModel):
+    """Base of all messages: unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Submission(Wire):
+    """A task for the runtime. `attachments` are texts from elsewhere, and therefore untrusted."""
+
+    task: str = Field(min_length=1, max_length=20_000)
+    workflow: str = Field("", description="empty: the router chooses")
+    attachments: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class RunView(Wire):
+    """One run, as far as the ledger knows it."""
+
+    run: str
+    status: Status
+    workflow: str
+    principal: str
+    task: str = ""
+    resolved_by: Literal["", "model", "rule"] = ""
+    outcome: str = ""
+    started: str
+    ended: str = ""
+    events: int
+    model_calls: int = 0
+    tokens: int = 0
+    device_ms: int = 0
+
+
+class EventView(Wire):
+    """One event with its hash and, where asked for, the value of its payload."""
+
+    event: dict[str, Any]
+    hash: str
+    payload: Any = None
+
+
+class ApprovalView(Wire):
+    """A call that waits for a person. `payload` is whole, never cut."""
+
+    approval: str
+    run: str
+    step: str
+    tool: str
+    arguments: dict[str, Any]
+    payload: Any = None
+    requester: str
+    policies: tuple[str, ...]
+    binding: str
+    labels: dict[str, Any]
+    since: str
+
+
+class Answer(Wire):
+    """A person's answer to an approval. `meaning` is what they declare by it, in their own words."""
+
+    approval: str
+    yes: bool
+    meaning: str = ""
+
+
+class VerifyView(Wire):
+    """What verification of the ledger found; `problems` name the event and what is wrong with it."""
+
+    ok: bool
+    events: int
+    problems: tuple[str, ...] = ()
+
+
+class TableView(Wire):
+    """The rows of a query."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+class StatusView(Wire):
+    """The state of a running runtime. `parts` maps an actor to its process id (0 while it is down)."""
+
+    pid: int
+    epoch: int
+    events: int
+    open_runs: int
+    parts: dict[str, int]
+    model: str = ""
+
+
+class Failure(Wire):
+    """A BailiwickError on the wire."""
+
+    kind: str
+    what: str
+    where: str = ""
+    do: str = ""

@@ -1,0 +1,36 @@
+"""Canonical JSON (RFC 8785) and the digests made of it.
+
+Two values are the same to Bailiwick when their canonical bytes are the same.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import rfc8785
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, list or dict with str keys."""
+
+
+def canonical(value: Json) -> bytes:
+    """The RFC 8785 bytes of a JSON value.
+
+    Raises ValueError for what JSON cannot carry: NaN, infinities, integers past 2**53, keys that are not text.
+    """
+    return bytes(rfc8785.dumps(value))
+
+
+def parse(data: bytes) -> Json:
+    """The JSON value of bytes; raises ValueError if they are not JSON."""
+    return json.loads(data)
+
+
+def sha256(data: bytes) -> str:
+    """The lower-case hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest(value: Json) -> str:
+    """The hex SHA-256 of a value's canonical bytes."""
+    return sha256(canonical(value))

@@ -1,0 +1,83 @@
+"""Every failure a person or an author of workflows can meet, and the exit code each one ends in.
+
+An error is one line: what went wrong, where, and what to do. It never carries secrets or model text.
+"""
+
+from typing import ClassVar
+
+OK, FAILED, USAGE, UNREACHABLE, TIMEOUT, DENIED, BUDGET, INTEGRITY, WAITING = range(9)
+INTERRUPTED = 130
+
+
+class BailiwickError(Exception):
+    """Base of all errors: `what` happened, `where` (a file, a tool, a step), what to `do` about it."""
+
+    exit_code: ClassVar[int] = FAILED
+
+    def __init__(self, what: str, where: str = "", do: str = "") -> None:
+        super().__init__(what, where, do)
+        self.what, self.where, self.do = what, where, do
+
+    def __str__(self) -> str:
+        line = self.what + (f" ({self.where})" if self.where else "")
+        return f"{line}; {self.do}" if self.do else line
+
+
+class SettingsError(BailiwickError):
+    """A flag, a setting or a file given by the user cannot be used."""
+
+    exit_code = USAGE
+
+
+class Unreachable(BailiwickError):
+    """The runtime, or a part it needs, cannot be started or reached."""
+
+    exit_code = UNREACHABLE
+
+
+class Timeout(BailiwickError):
+    """A step or a run did not end in the time it was given."""
+
+    exit_code = TIMEOUT
+
+
+class Denied(BailiwickError):
+    """Policy or a person said no. The run ends; no fallback runs after it."""
+
+    exit_code = DENIED
+
+
+class BudgetExceeded(BailiwickError):
+    """The budget would be overspent by the next call, which therefore was not made."""
+
+    exit_code = BUDGET
+
+
+class IntegrityError(BailiwickError):
+    """Bytes on disk are not the bytes that were recorded."""
+
+    exit_code = INTEGRITY
+
+
+class Waiting(BailiwickError):
+    """The run waits for a person; it goes on when the person has answered."""
+
+    exit_code = WAITING
+
+
+class InDoubt(Waiting):
+    """An effect has an intent and no outcome, and its tool cannot say whether it happened."""
+
+
+class ModelFailed(BailiwickError):
+    """The model did not get there: no fitting answer, allowance spent, timeout, or the reviewer's no."""
+
+
+class ToolFailed(BailiwickError):
+    """A tool answered with an error, or its server is gone."""
+
+
+class ReplayMismatch(BailiwickError):
+    """A workflow asked for another step than the one recorded at this place; the run is parked."""
+
+    exit_code = WAITING
