@@ -1,0 +1,5 @@
+"""The parts of the runtime that are processes of their own: core, model server, tool host, agents. Ray's door.
+
+An actor here is a thin wrapper around a plain class that knows nothing of Ray. No prompt, argument or result is
+ever printed: a worker's output lands in Ray's log folder.
+"""

@@ -38,10 +38,11 @@ class Run(ABC):
         """One typed answer from the worker's model. Raises ModelFailed if none fits in the allowance."""
 
     @abstractmethod
-    async def work(self, goal: str, *, tools: Sequence[str], notes: Sequence[str] = ()) -> Work:
+    async def work(self, goal: str, *, tools: Sequence[str], notes: Sequence[str] = (), turns: int = 4) -> Work:
         """The agent loop: the model reads through local reads and stages effects, until it says it is done.
 
-        `notes` are texts put before the model (a recalled incident, say). Raises ModelFailed.
+        It takes at most `turns` calls, each of one of `tools`. `notes` are texts put before the model (what a
+        runbook says, a recalled incident). Raises ModelFailed if no call was made in the allowance.
         """
 
     # tools
@@ -99,10 +100,6 @@ class Run(ABC):
     @abstractmethod
     async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
         """Run branches at once, each with step ids of its own; results in the order of the branches."""
-
-    @abstractmethod
-    def const(self, value: T) -> T:
-        """Declare a constant of the workflow: trusted even after untrusted data was read."""
 
     @abstractmethod
     def emit(self, text: str) -> None:

@@ -2,6 +2,9 @@
 
 A request is `{"id": 1, "verb": "submit", "args": {...}}`. The answer is `{"id": 1, "result": ...}`, or
 `{"id": 1, "error": {...}}`; a stream answers with any number of `{"id": 1, "item": ...}` before its result.
+
+The gateway speaks first: `{"id": 0, "result": {...}}` with a Greeting, or `{"id": 0, "error": {...}}` and the end for a
+caller it refuses. The id 0 is the connection's own; it also answers a line from which no id could be read.
 """
 
 from typing import Any, Literal
@@ -12,9 +15,25 @@ Status = Literal["running", "waiting", "parked", "completed", "completed-by-fall
 
 
 class Wire(BaseModel):
-    """Base of all messages: unknown fields are refused."""
+    """Base of all messages: unknown fields are refused. Built at first use, so that importing them is quick."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class Request(Wire):
+    """One call of a verb. `id` is the caller's to choose, and may be used again once it is answered."""
+
+    id: int = Field(ge=1, le=2**53)
+    verb: str
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class Greeting(Wire):
+    """What the gateway says first: its protocol, the process it runs in, and whom it takes the caller for."""
+
+    protocol: int
+    pid: int
+    user: str
 
 
 class Submission(Wire):
@@ -22,6 +41,7 @@ class Submission(Wire):
 
     task: str = Field(min_length=1, max_length=20_000)
     workflow: str = Field("", description="empty: the router chooses")
+    input: dict[str, Any] = Field(default_factory=dict, description="the workflow's typed input, if it takes one")
     attachments: tuple[str, ...] = ()
     seed: int = 0
 

@@ -1,0 +1,1 @@
+"""The workflows that come with Bailiwick, written against the public contract only."""

@@ -1,0 +1,25 @@
+"""Bailiwick's public face: what authors of workflows and tools import. Nothing else is public."""
+
+from runtime.contract.fake import FakeRun
+from runtime.contract.run import Run
+from runtime.contract.values import Receipt, Ref, Staged, Verdict, Work
+from runtime.contract.workflow import Workflow, workflow
+from store.records.errors import BudgetExceeded, Denied, InDoubt, ModelFailed, Timeout, ToolFailed
+
+__all__ = [
+    "BudgetExceeded",
+    "Denied",
+    "FakeRun",
+    "InDoubt",
+    "ModelFailed",
+    "Receipt",
+    "Ref",
+    "Run",
+    "Staged",
+    "Timeout",
+    "ToolFailed",
+    "Verdict",
+    "Work",
+    "Workflow",
+    "workflow",
+]

@@ -1,0 +1,64 @@
+"""The agents' actors, and the core's handle on the three of them.
+
+An agent's process is given a model handle and nothing else: no ledger, no tool host, no credential.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from runtime.actors.call import again
+from runtime.actors.model_server import ModelHandle
+from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
+from runtime.agents.reviewer import Reviewer
+from runtime.agents.router import Router
+from runtime.agents.worker import Worker
+from store.records.errors import ModelFailed, Unreachable
+
+ROLES = {"router": Router, "worker": Worker, "reviewer": Reviewer}
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=64)
+class AgentActor:
+    """One agent in a process of its own."""
+
+    def __init__(self, role: str, model: ModelHandle) -> None:
+        self._agent: Any = ROLES[role](model)
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def propose(self, method: str, context: Any) -> Proposal:
+        proposal: Proposal = await getattr(self._agent, method)(context)
+        return proposal
+
+
+@dataclass(frozen=True)
+class AgentHandles:
+    """The Agents of the conductor. A proposal is no effect, so a dead agent is asked again."""
+
+    router: Any
+    worker: Any
+    reviewer: Any
+
+    async def work(self, context: WorkContext) -> Proposal:
+        return await self._ask(self.worker, "work", context)
+
+    async def ask(self, context: AskContext) -> Proposal:
+        return await self._ask(self.worker, "ask", context)
+
+    async def route(self, context: RouteContext) -> Proposal:
+        return await self._ask(self.router, "route", context)
+
+    async def review(self, context: ReviewContext) -> Proposal:
+        return await self._ask(self.reviewer, "review", context)
+
+    async def _ask(self, actor: Any, method: str, context: Any) -> Proposal:
+        """A proposal, within the context's allowance of time. An agent that stays dead is a ModelFailed."""
+        try:
+            proposal: Proposal = await again(lambda: actor.propose.remote(method, context), f"agent for {method}")
+        except Unreachable as error:
+            raise ModelFailed(error.what, error.where, error.do) from None
+        return proposal

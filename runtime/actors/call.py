@@ -1,0 +1,56 @@
+"""Calls between actors: Ray's errors become ours, and a part that died is waited for."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from store.records.errors import BailiwickError, Unreachable
+
+ATTEMPTS = 6
+FIRST_PAUSE_S = 0.2
+
+
+async def once(reference: Any, part: str) -> Any:
+    """The result of one remote call. Raises the callee's own BailiwickError, or Unreachable if it is dead."""
+    try:
+        return await reference
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, BailiwickError):
+            raise cause from None
+        raise Unreachable(f"the {part} failed with {type(cause).__name__}", do="run again with --debug") from cause
+    except RayActorError as error:
+        raise Unreachable(f"the {part} is down ({type(error).__name__})") from None
+
+
+async def again(send: Callable[[], Any], part: str) -> Any:
+    """The result of a call that is harmless to repeat: if the part died it is asked again once it is back."""
+    pause = FIRST_PAUSE_S
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await _alive(send())
+        except RayActorError:
+            await asyncio.sleep(pause)
+            pause *= 2
+    return await once(send(), part)
+
+
+async def _alive(reference: Any) -> Any:
+    """Like `once`, but lets a death through."""
+    try:
+        return await reference
+    except RayTaskError as error:
+        if isinstance(error.cause, BailiwickError):
+            raise error.cause from None
+        raise
+
+
+def process_id(handle: Any) -> int:
+    """The process id of an actor, or 0 while it is down."""
+    try:
+        return int(ray.get(handle.pid.remote(), timeout=2))
+    except (RayActorError, ray.exceptions.GetTimeoutError):
+        return 0

@@ -1,0 +1,77 @@
+"""The core's actor: the trusted kernel in a process of its own.
+
+It is never restarted by Ray. Its supervisor starts a new one, which takes the next epoch and resumes what is open.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from runtime import crashpoints
+from runtime.actors.agents import AgentHandles
+from runtime.actors.memory import LedgerMemory
+from runtime.actors.model_server import ModelHandle
+from runtime.actors.tool_host import HostHandle
+from runtime.core import Core, World
+from runtime.settings import Settings
+from runtime.workflows.catalog import load
+from store.records.errors import Unreachable
+
+
+@dataclass(frozen=True)
+class CoreSpec:
+    """Everything a core is started with; the same for each of its epochs but for `crash_at`."""
+
+    folder: Path
+    settings: Settings
+    agents: AgentHandles
+    host: HostHandle
+    model: ModelHandle
+    inventory: frozenset[str] = frozenset()
+    crash_at: str = ""
+
+
+@ray.remote(num_cpus=0, max_restarts=0, max_concurrency=512)
+class CoreActor:
+    """A Core and its life."""
+
+    def __init__(self) -> None:
+        os.umask(0o077)
+        self._core: Core | None = None
+
+    async def start(self, spec: CoreSpec, resume: bool) -> int:
+        """Open the ledger, build the gate, resume if asked; returns the epoch."""
+        if spec.crash_at:
+            crashpoints.arm(spec.crash_at)
+        world = World(
+            host=spec.host,
+            records=await spec.host.records(),
+            agents=spec.agents,
+            memory=LedgerMemory.open(spec.folder / "memory", spec.model),
+            workflows=load(spec.settings.workflows),
+            inventory=spec.inventory,
+            models=await spec.model.loaded(),
+        )
+        self._core = Core(spec.folder, spec.settings, world)
+        if resume:
+            await self._core.resume()
+        return self._core.ledger.epoch
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def call(self, method: str, arguments: Sequence[Any]) -> Any:
+        """One of the Core's methods, by name."""
+        if self._core is None or method.startswith("_"):
+            raise Unreachable("the core is not ready")
+        return await getattr(self._core, method)(*arguments)
+
+    async def epoch(self) -> tuple[int, int, int]:
+        """The epoch, the number of events and the number of runs being driven."""
+        if self._core is None:
+            raise Unreachable("the core is not ready")
+        return self._core.ledger.epoch, self._core.ledger.last_seq(), len(self._core.conductor.tasks)

@@ -1,0 +1,66 @@
+"""The tool host's actor, and the core's handle on it.
+
+It owns the MCP sessions and takes calls from the core only, under the core's current epoch. An effect that fails
+because the host died is never repeated here: the gate settles it.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from runtime.actors.call import again, once
+from store.records.canonical import Json
+from tools.catalog import Catalog
+from tools.host import ToolHost, become_subreaper
+from tools.record import ToolRecord
+from tools.toolset import Outcome
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=64)
+class ToolHostActor:
+    """Opens the servers of its catalogs at the first use after a start."""
+
+    def __init__(self, catalogs: Sequence[Catalog]) -> None:
+        become_subreaper()
+        self._catalogs = catalogs
+        self._host = ToolHost()
+        self._open = False
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def records(self) -> dict[str, ToolRecord]:
+        return (await self._ready()).records()
+
+    async def call(self, name: str, arguments: dict[str, Json], key: str, timeout_s: float, epoch: int) -> Outcome:
+        return await (await self._ready()).call(name, arguments, key, timeout_s, epoch)
+
+    async def close(self) -> None:
+        await self._host.close()
+
+    async def _ready(self) -> ToolHost:
+        if not self._open:
+            await self._host.open(self._catalogs)
+            self._open = True
+        return self._host
+
+
+@dataclass(frozen=True)
+class HostHandle:
+    """The gate's Host. What has no idempotency key is a read, and is repeated if the host died; an effect is not."""
+
+    actor: Any
+
+    async def records(self) -> dict[str, ToolRecord]:
+        records: dict[str, ToolRecord] = await again(lambda: self.actor.records.remote(), "tool host")
+        return records
+
+    async def call(self, name: str, arguments: dict[str, Json], key: str, timeout_s: float, epoch: int) -> Outcome:
+        def send() -> Any:
+            return self.actor.call.remote(name, arguments, key, timeout_s, epoch)
+
+        outcome: Outcome = await (once(send(), "tool host") if key else again(send, "tool host"))
+        return outcome

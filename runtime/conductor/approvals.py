@@ -1,0 +1,72 @@
+"""Where a suspended call waits for a person. The request and the answer are events; only the waiting is here."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from runtime.gate.recorder import Recorder
+from store.records.errors import SettingsError
+from store.records.event import Draft
+from store.records.identity import User
+from store.records.kinds import Kind
+
+EXPIRED = "expiry"
+"""The name that stands for the approver when nobody answered in time."""
+
+
+@dataclass
+class Waiting:
+    """One request and the answer to come: the approver's name, and yes or no."""
+
+    view: dict[str, Any]
+    since: str
+    answer: asyncio.Future[tuple[str, bool]]
+
+
+@dataclass
+class Approvals:
+    """All requests that wait. `expiry_s` is how long one waits before it becomes a no."""
+
+    recorder: Recorder
+    expiry_s: float
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+
+    async def wait(self, approval: str, view: dict[str, Any]) -> tuple[str, bool]:
+        """Wait for the answer; an expired request is a no, recorded like any other."""
+        entry = Waiting(view, datetime.now(UTC).isoformat(), asyncio.get_running_loop().create_future())
+        self.waiting[approval] = entry
+        try:
+            async with asyncio.timeout(self.expiry_s):
+                return await entry.answer
+        except TimeoutError:
+            await self._record(entry, EXPIRED, False, "nobody answered in time")
+            return EXPIRED, False
+        finally:
+            self.waiting.pop(approval, None)
+
+    async def answer(self, approval: str, approver: User, yes: bool, meaning: str) -> None:
+        """Take a person's answer: on disk first, then to the run. Raises SettingsError if nothing waits under it."""
+        entry = self.waiting.get(approval)
+        if entry is None or entry.answer.done():
+            raise SettingsError("no such approval is waiting", approval, "see `bailiwick approvals list`")
+        await self._record(entry, approver.name, yes, meaning)
+        if not entry.answer.done():
+            entry.answer.set_result((approver.name, yes))
+
+    async def _record(self, entry: Waiting, approver: str, yes: bool, meaning: str) -> None:
+        view = entry.view
+        draft = Draft(
+            kind=Kind.APPROVAL_ANSWERED,
+            tenant=view["labels"]["tenant"],
+            actor="gateway",
+            actor_version="1",
+            run=view["run"],
+            step=view["step"],
+            principal=approver,
+            tool=view["tool"],
+            fingerprint=view["binding"],
+            decision="yes" if yes else "no",
+        )
+        payload = {"approval": view["approval"], "meaning": meaning}
+        await self.recorder.append(draft, payload).durable()

@@ -1,0 +1,104 @@
+"""The journal: what one run has recorded so far, by step.
+
+Recovery is replay (as in Temporal, DBOS and Restate): the workflow's function runs again from the top and every step
+that is recorded returns its result instead of doing the thing again. A step is known by its path and fingerprinted by
+what was asked; when the two disagree the workflow has changed under a running run, and the run is parked.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from store.records import errors
+from store.records.canonical import Json, digest
+from store.records.errors import BailiwickError, ReplayMismatch
+from store.records.event import Event
+from store.records.kinds import Kind
+from store.records.labels import Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A recorded step: its fingerprint, and its value or the error it ended in."""
+
+    fingerprint: str
+    value: Json
+    labels: Labels | None
+    error: BailiwickError | None = None
+
+
+@dataclass
+class Journal:
+    """All that a resumed run needs of its past."""
+
+    steps: dict[str, Entry] = field(default_factory=dict)
+    effects: dict[str, list[tuple[Event, Json]]] = field(default_factory=dict)
+    approvals: dict[str, tuple[str, bool, str]] = field(default_factory=dict)
+    requested: set[str] = field(default_factory=set)
+    staged: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, events: Iterable[tuple[Event, Json]]) -> "Journal":
+        """The journal in a run's events and their payloads, oldest first."""
+        journal = cls()
+        for event, payload in events:
+            journal._add(event, payload)
+        return journal
+
+    def _add(self, event: Event, payload: Json) -> None:
+        match event.kind:
+            case Kind.STEP_COMPLETED | Kind.REVIEWED:
+                self.steps[event.step] = Entry(event.fingerprint, payload["value"], event.labels)
+            case Kind.STEP_FAILED:
+                self.steps[event.step] = Entry(event.fingerprint, None, event.labels, revive(payload["error"]))
+            case Kind.STAGED | Kind.DISCARDED | Kind.NOTE:
+                self.staged[event.step] = event.fingerprint
+            case Kind.EFFECT_INTENT | Kind.EFFECT_OUTCOME | Kind.EFFECT_IN_DOUBT:
+                self.effects.setdefault(event.step, []).append((event, payload))
+            case Kind.APPROVAL_REQUESTED:
+                self.requested.add(payload["approval"])
+            case Kind.APPROVAL_ANSWERED:
+                self.approvals[payload["approval"]] = (event.principal, event.decision == "yes", payload["meaning"])
+
+    def take(self, path: str, fingerprint: str, asked: str) -> Entry | None:
+        """The recorded step at `path`, or None if it is yet to be done. Raises ReplayMismatch."""
+        entry = self.steps.get(path)
+        if entry is not None and entry.fingerprint != fingerprint:
+            raise mismatch(path, asked)
+        return entry
+
+    def was_staged(self, path: str, fingerprint: str, asked: str) -> bool:
+        """Whether the effect at `path` is recorded as staged. Raises ReplayMismatch."""
+        recorded = self.staged.get(path)
+        if recorded is not None and recorded != fingerprint:
+            raise mismatch(path, asked)
+        return recorded is not None
+
+
+def mismatch(path: str, asked: str) -> ReplayMismatch:
+    """The error of a workflow that asks for another step than it did before."""
+    return ReplayMismatch(
+        f"the workflow now asks for {asked}, which is not what was recorded",
+        f"step {path}",
+        "finish the run with the workflow it began with",
+    )
+
+
+def fingerprint(kind: str, name: str, arguments: Json) -> str:
+    """The hex SHA-256 of what a step asks for."""
+    return digest({"kind": kind, "name": name, "arguments": arguments})
+
+
+def describe(error: BailiwickError) -> dict[str, Any]:
+    """An error as plain JSON, for the ledger."""
+    return {"kind": type(error).__name__, "what": error.what, "where": error.where, "do": error.do}
+
+
+def revive(value: dict[str, Any]) -> BailiwickError:
+    """The error in `value`. A class that this version does not know becomes a plain BailiwickError."""
+    known = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, BailiwickError)
+    }
+    return known.get(value["kind"], BailiwickError)(value["what"], value["where"], value["do"])

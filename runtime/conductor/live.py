@@ -1,0 +1,144 @@
+"""The Run that workflows really get: every method is a step of the conductor's."""
+
+import asyncio
+import random as dice
+import uuid as ids
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from runtime.agents.proposal import Turn
+from runtime.conductor.branch import current, within
+from runtime.conductor.changes import ChangeSet
+from runtime.conductor.journal import fingerprint
+from runtime.conductor.scope import Done, Scope
+from runtime.conductor.thinking import Thinking
+from runtime.contract.run import M, Run
+from runtime.contract.values import Receipt, Staged, Verdict, Work, record
+from store.records.canonical import Json, canonical, parse
+from store.records.errors import SettingsError, ToolFailed
+from store.records.kinds import Kind
+
+T = TypeVar("T")
+
+
+class LiveRun(Run):
+    """One run, live or replayed: the workflow cannot tell."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._changes = ChangeSet(scope, [])
+        self._turns: list[Turn] = []
+        self._thinking = Thinking(scope, self._changes, self._turns)
+        self.id, self.user, self.task = scope.run, scope.user, scope.task
+        self.attachments = scope.attachments
+
+    @property
+    def uncommitted(self) -> list[Staged]:
+        """The staged effects that nobody committed."""
+        return self._changes.effects
+
+    def to_rules(self) -> None:
+        """From here on the fallback's rules act, with the run's labels and an empty change set."""
+        self._scope.by_rule = True
+        self._changes.discard()
+
+    async def route(self, choices: Mapping[str, str]) -> str:
+        return await self._thinking.route(choices)
+
+    async def ask(self, schema: type[M], question: str, data: Json = None) -> M:
+        return schema.model_validate(await self._thinking.ask(schema.model_json_schema(), question, data))
+
+    async def work(self, goal: str, *, tools: Sequence[str], notes: Sequence[str] = (), turns: int = 4) -> Work:
+        return await self._thinking.work(goal, tools, notes, turns)
+
+    async def call(self, tool: str, /, **arguments: Any) -> Any:
+        if not self._scope.tool(tool).local_read:
+            raise SettingsError("only a local read runs at once", tool, "use run.stage")
+        result, failed = await self._scope.read(tool, arguments, by="rule")
+        self._turns.append(Turn(tool, arguments, result, failed))
+        if failed:
+            raise ToolFailed("the tool answered with an error", tool)
+        return record(result)
+
+    def stage(self, tool: str, /, **arguments: Any) -> Staged:
+        return self._changes.stage(tool, arguments, by="rule")
+
+    def discard(self) -> None:
+        self._changes.discard()
+
+    async def review(self) -> Verdict:
+        verdict = await self._thinking.review(self._changes.effects)
+        self._changes.reviewed = True
+        return verdict
+
+    async def commit(self) -> list[Receipt]:
+        return await self._changes.commit()
+
+    async def recall(self, query: str, limit: int = 3) -> list[Any]:
+        async def live(_path: str) -> Done:
+            found = await self._scope.services.memory.recall(self._scope.user.tenant, query, limit)
+            labels = [label for _, label in found]
+            return Done([value for value, _ in found], labels[0].join(*labels[1:]) if labels else None)
+
+        return [record(each) for each in await self._scope.step("recall", "", [query, limit], live)]
+
+    async def remember(self, text: str, tags: Mapping[str, str]) -> None:
+        scope = self._scope
+
+        async def live(path: str) -> Done:
+            await scope.services.memory.remember(
+                id=f"{scope.run}/{path}",
+                tenant=scope.user.tenant,
+                user=scope.user.name,
+                text=text,
+                tags=tags,
+                labels=scope.labels,
+                run=scope.run,
+            )
+            return Done(None)
+
+        await scope.step("remember", "", [text, dict(tags)], live)
+
+    async def now(self) -> datetime:
+        return datetime.fromisoformat(await self._value("now", lambda: datetime.now(UTC).isoformat()))
+
+    async def uuid(self) -> str:
+        return str(await self._value("uuid", lambda: str(ids.uuid4())))
+
+    async def random(self) -> float:
+        return float(await self._value("random", dice.SystemRandom().random))
+
+    async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
+        async def live(_path: str) -> Done:
+            return Done(parse(canonical(compute(*arguments))))
+
+        value: T = await self._scope.step("step", compute.__qualname__, list(arguments), live)
+        return value
+
+    async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
+        path = current.get().next()
+        tasks = [within(f"{path}.{index}", branch) for index, branch in enumerate(branches, 1)]
+        return await _all(tasks)
+
+    def emit(self, text: str) -> None:
+        path = current.get().next()
+        mark = fingerprint("emit", "", text)
+        if not self._scope.journal.was_staged(path, mark, "emit"):
+            draft = self._scope.draft(Kind.NOTE, path, fingerprint=mark)
+            self._scope.services.recorder.append(draft, {"kind": "emit", "text": text})
+
+    async def _value(self, kind: str, make: Callable[[], Json]) -> Json:
+        async def live(_path: str) -> Done:
+            return Done(make())
+
+        return await self._scope.step(kind, "", None, live)
+
+
+async def _all(tasks: list[Awaitable[T]]) -> list[T]:
+    """The results of all; the first error is raised when every branch has ended, so that none is left running."""
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

@@ -1,0 +1,215 @@
+"""The scope of one run: who and what it is for, what it has recorded, and how a step is taken.
+
+Everything a run does goes through `step`: replayed if it is recorded, else done and recorded.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
+from runtime.conductor.branch import current
+from runtime.conductor.journal import Journal, describe, fingerprint
+from runtime.contract.workflow import Workflow
+from runtime.gate.budgeted import Budgets
+from runtime.gate.call import Gate, ToolCall
+from runtime.gate.effectful import Effectful
+from runtime.gate.governed import Governed
+from runtime.gate.recorder import Recorder
+from runtime.settings import Settings
+from store.records.canonical import Json
+from store.records.errors import BailiwickError, Unreachable, Waiting
+from store.records.event import Draft
+from store.records.identity import Agent, Principal, User
+from store.records.kinds import Kind
+from store.records.labels import Labels
+from tools.record import ToolRecord
+
+CORE_VERSION = "1"
+
+
+class Agents(Protocol):
+    """The three agents, wherever they run. Each call is one proposal; a dead agent is restarted and asked again."""
+
+    async def work(self, context: WorkContext) -> Proposal: ...
+    async def ask(self, context: AskContext) -> Proposal: ...
+    async def route(self, context: RouteContext) -> Proposal: ...
+    async def review(self, context: ReviewContext) -> Proposal: ...
+
+
+class Memories(Protocol):
+    """What recall and remember need of the store's memory."""
+
+    async def remember(
+        self, *, id: str, tenant: str, user: str, text: str, tags: Mapping[str, str], labels: Labels, run: str
+    ) -> None: ...
+    async def recall(self, tenant: str, query: str, limit: int) -> list[tuple[Json, Labels]]: ...
+
+
+class Approver(Protocol):
+    """Where a suspended call waits for a person."""
+
+    async def wait(self, approval: str, view: dict[str, Any]) -> tuple[str, bool]:
+        """The approver's name and their answer; an expired request is a no."""
+        ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the core lends to its runs."""
+
+    recorder: Recorder
+    gate: Gate
+    effects: Effectful
+    governed: Governed
+    budgets: Budgets
+    agents: Agents
+    memory: Memories
+    approver: Approver
+    settings: Settings
+    records: Mapping[str, ToolRecord]
+    inventory: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a step came to: its value, its labels, the fields of its event, and what an auditor may ask for."""
+
+    value: Json
+    labels: Labels | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    detail: Json = None
+
+
+@dataclass
+class Scope:
+    """One run."""
+
+    run: str
+    user: User
+    task: str
+    attachments: tuple[str, ...]
+    seed: int
+    workflow: Workflow
+    journal: Journal
+    labels: Labels
+    services: Services
+    input: Json = None
+    by_rule: bool = False
+    by_model: bool = False
+
+    def draft(self, kind: Kind, step: str = "", actor: str = "", **facts: Any) -> Draft:
+        """A draft with everything that is the same for all events of this run."""
+        return Draft(
+            kind=kind,
+            tenant=self.user.tenant,
+            unit=self.user.unit,
+            run=self.run,
+            step=step,
+            actor=actor or self.agent,
+            actor_version=CORE_VERSION,
+            principal=self.user.name,
+            workflow=self.workflow.name,
+            workflow_version=self.workflow.version,
+            **facts,
+        )
+
+    @property
+    def agent(self) -> str:
+        """The actor of steps that no model decided: the workflow's own code, or its fallback's rules."""
+        return "rule" if self.by_rule else "core"
+
+    def principal(self, by: str) -> Principal:
+        """On whose behalf, and by which agent, a call is made; `by` is `model` or `rule`."""
+        return Principal(self.user, Agent("worker" if by == "model" else "rule", CORE_VERSION))
+
+    def tool(self, name: str) -> ToolRecord:
+        """The record of a tool. Raises Unreachable if no server offers it."""
+        record = self.services.records.get(name)
+        if record is None:
+            raise Unreachable("no such tool", name, "see `bailiwick tools list`")
+        return record
+
+    async def step(
+        self,
+        kind: str,
+        name: str,
+        arguments: Json,
+        live: Callable[[str], Awaitable[Done]],
+        *,
+        by: str = "rule",
+        actor: str = "",
+        event: Kind = Kind.STEP_COMPLETED,
+    ) -> Json:
+        """The value of one step: the recorded one, or that of `live(path)`, which is then recorded.
+
+        An error of the step is recorded too and raised again on replay, but for those that a later attempt may
+        get past (waiting for a person, a part of the runtime that is down).
+        """
+        path = current.get().next()
+        self.by_model |= by == "model"
+        mark = fingerprint(kind, name, arguments)
+        entry = self.journal.take(path, mark, f"{kind} {name}")
+        if entry is not None:
+            self.absorb(entry.labels)
+            if entry.error is not None:
+                raise entry.error
+            return entry.value
+        head = {"kind": kind, "name": name, "by": by, "arguments": arguments}
+        try:
+            done = await live(path)
+        except (Waiting, Unreachable):
+            raise
+        except BailiwickError as error:
+            facts = {"fingerprint": mark, "labels": self.labels, "decision": type(error).__name__.lower()}
+            draft = self.draft(Kind.STEP_FAILED, path, actor, **facts)
+            self.services.recorder.append(draft, {**head, "error": describe(error)})
+            raise
+        self.absorb(done.labels)
+        draft = self.draft(event, path, actor, fingerprint=mark, labels=done.labels or self.labels, **done.facts)
+        self.services.recorder.append(draft, {**head, "value": done.value, "detail": done.detail})
+        return done.value
+
+    def absorb(self, labels: Labels | None) -> None:
+        """Join labels into the run's: whatever the run does next may depend on that value."""
+        if labels is not None:
+            self.labels = self.labels.join(labels)
+
+    def call(self, path: str, record: ToolRecord, arguments: dict[str, Json], by: str) -> ToolCall:
+        """A call of this run at a step, with the run's labels."""
+        return ToolCall(
+            run=self.run,
+            step=path,
+            record=record,
+            arguments=arguments,
+            principal=self.principal(by),
+            labels=self.labels,
+            workflow=self.workflow.name,
+            workflow_version=self.workflow.version,
+        )
+
+    async def read(self, tool: str, arguments: dict[str, Json], by: str) -> tuple[Json, bool]:
+        """A local read through the gate, as a step: its value, and whether the tool called it an error."""
+        record = self.tool(tool)
+
+        async def live(path: str) -> Done:
+            result = await self.services.gate.call(self.call(path, record, arguments, by))
+            facts = {"tool": tool, "tool_digest": record.digest}
+            return Done({"result": result.value, "error": result.error}, result.labels, facts)
+
+        value = await self.step("call", tool, arguments, live, by=by)
+        return value["result"], value["error"]
+
+    async def durable(self, draft: Draft, payload: Json = None) -> None:
+        """Record and wait until it is on disk."""
+        await self.services.recorder.append(draft, payload).durable()
+
+
+async def within_time(seconds: float, work: Awaitable[Any], error: BailiwickError) -> Any:
+    """`work`, or `error` if it takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise error from None

@@ -1,0 +1,140 @@
+"""FakeRun: a Run without a model or a world, to test a workflow's own logic.
+
+Reads and effects are answered by functions the test gives; model steps by answers the test gives, in order. What the
+workflow staged, committed, remembered and emitted can be looked at afterwards.
+"""
+
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from runtime.contract.run import M, Run
+from runtime.contract.values import Receipt, Ref, Staged, Verdict, Work, record
+from store.records.canonical import Json, canonical, parse
+from store.records.errors import Denied, ModelFailed, SettingsError
+from store.records.identity import User
+
+T = TypeVar("T")
+Tool = Callable[..., Json]
+
+
+@dataclass
+class FakeRun(Run):
+    """A Run for tests.
+
+    `tools` maps a tool's name to a function of its arguments. `answers` are popped by `route`, `ask` and `work` in
+    turn; an exception among them is raised. `approve` is the reviewer's and `allow` the policy's word.
+    """
+
+    task: str = "a task"
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    answers: list[Any] = field(default_factory=list)
+    memories: list[Any] = field(default_factory=list)
+    attachments: tuple[str, ...] = ()
+    approve: bool = True
+    allow: bool = True
+    clock: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    id: str = "fake"
+    user: User = User("tester", 1000, "test", "test")
+    staged: list[Staged] = field(default_factory=list)
+    committed: list[Receipt] = field(default_factory=list)
+    emitted: list[str] = field(default_factory=list)
+    reviewed: bool = False
+
+    def _answer(self, step: str) -> Any:
+        if not self.answers:
+            raise SettingsError(f"FakeRun has no answer left for {step}", do="give it one in `answers`")
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _use(self, tool: str, arguments: Mapping[str, Any]) -> Any:
+        if tool not in self.tools:
+            raise SettingsError(f"FakeRun has no tool {tool!r}", do="give it one in `tools`")
+        return record(self.tools[tool](**arguments))
+
+    async def route(self, choices: Mapping[str, str]) -> str:
+        choice = self._answer("route")
+        if choice not in choices:
+            raise ModelFailed(f"the answer {choice!r} is not among the choices")
+        return str(choice)
+
+    async def ask(self, schema: type[M], question: str, data: Json = None) -> M:
+        answer = self._answer(f"ask {question!r}")
+        return schema.model_validate(answer.model_dump() if isinstance(answer, BaseModel) else answer)
+
+    async def work(self, goal: str, *, tools: Sequence[str], notes: Sequence[str] = (), turns: int = 4) -> Work:
+        answer = self._answer(f"work {goal!r}")
+        if not isinstance(answer, Work):
+            raise SettingsError("FakeRun needs a Work as the answer to work()", do="build it with runtime's Work")
+        for staged in answer.staged:
+            self.stage(staged.tool, **staged.arguments)
+        return answer
+
+    async def call(self, tool: str, /, **arguments: Any) -> Any:
+        return self._use(tool, arguments)
+
+    def stage(self, tool: str, /, **arguments: Any) -> Staged:
+        staged = Staged(str(len(self.staged) + 1), tool, arguments)
+        self.staged.append(staged)
+        self.reviewed = False
+        return staged
+
+    def discard(self) -> None:
+        self.staged.clear()
+
+    async def review(self) -> Verdict:
+        if not self.approve:
+            raise ModelFailed("the reviewer said no")
+        self.reviewed = True
+        return Verdict(True, "FakeRun approves")
+
+    async def commit(self) -> list[Receipt]:
+        if not self.reviewed:
+            raise Denied("the change set was not reviewed", do="call review() before commit()")
+        if not self.allow:
+            raise Denied("FakeRun denies")
+        results: dict[str, Any] = {}
+        receipts = []
+        for staged in self.staged:
+            arguments = {
+                name: results[value.step][value.field] if isinstance(value, Ref) else value
+                for name, value in staged.arguments.items()
+            }
+            results[staged.step] = self._use(staged.tool, arguments)
+            receipts.append(Receipt(staged.step, staged.tool, f"fake/{staged.step}", results[staged.step]))
+        self.staged.clear()
+        self.committed.extend(receipts)
+        return receipts
+
+    async def recall(self, query: str, limit: int = 3) -> list[Any]:
+        return [record(memory) for memory in self.memories[:limit]]
+
+    async def remember(self, text: str, tags: Mapping[str, str]) -> None:
+        self.memories.append({"text": text, "tags": dict(tags), "run": self.id})
+
+    async def now(self) -> datetime:
+        return self.clock
+
+    async def uuid(self) -> str:
+        return str(uuid.uuid4())
+
+    async def random(self) -> float:
+        return int.from_bytes(os.urandom(6)) / 2**48
+
+    async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
+        value: T = parse(canonical(compute(*arguments)))
+        return value
+
+    async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
+        return [await branch() for branch in branches]
+
+    def emit(self, text: str) -> None:
+        self.emitted.append(text)

@@ -1,0 +1,66 @@
+"""The workflow: a named, versioned `async def` over a Run, and the deterministic fallback it declares."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from runtime.contract.run import Run
+from store.records.canonical import sha256
+from store.records.errors import SettingsError
+
+Function = Callable[..., Awaitable[Any]]
+Fallback = Callable[[Run], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """One workflow. Calling it calls its function, which is how a test with FakeRun runs it.
+
+    `tools` are the tools it may name; `fallback` finishes the job by rules when the model does not get there.
+    """
+
+    name: str
+    version: int
+    function: Function
+    fallback: Fallback | None
+    tools: tuple[str, ...]
+
+    async def __call__(self, run: Run, *arguments: Any) -> Any:
+        return await self.function(run, *arguments)
+
+    @property
+    def description(self) -> str:
+        """The first paragraph of the function's docstring: what the router reads."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @property
+    def source_digest(self) -> str:
+        """The hex SHA-256 of the function's and the fallback's source."""
+        functions = [self.function] + ([self.fallback] if self.fallback else [])
+        return sha256("\n".join(inspect.getsource(function) for function in functions).encode())
+
+    @property
+    def input(self) -> type[BaseModel] | None:
+        """The model of the function's second parameter, if it has one."""
+        parameters = list(inspect.signature(self.function, eval_str=True).parameters.values())
+        return parameters[1].annotation if len(parameters) > 1 else None
+
+
+def workflow(
+    name: str, *, version: int = 1, fallback: Fallback | None = None, tools: tuple[str, ...] = ()
+) -> Callable[[Function], Workflow]:
+    """Make an `async def` over a Run into a Workflow. Raises SettingsError if it is not one."""
+
+    def declare(function: Function) -> Workflow:
+        if not inspect.iscoroutinefunction(function):
+            raise SettingsError(f"workflow {name!r} is not an async def", function.__qualname__, "write `async def`")
+        if len(inspect.signature(function).parameters) not in (1, 2):
+            raise SettingsError(f"workflow {name!r} takes a Run and at most one input", function.__qualname__)
+        if version < 1:
+            raise SettingsError(f"workflow {name!r} has version {version}", function.__qualname__, "count from 1")
+        return Workflow(name, version, function, fallback, tools)
+
+    return declare

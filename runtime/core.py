@@ -1,0 +1,140 @@
+"""The core: the trusted kernel of one runtime. Conductor, gate and ledger in one process, and nothing else in it.
+
+This class knows no Ray; its actor wraps it, and tests run it in their own process.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.conductor.approvals import Approvals
+from runtime.conductor.conductor import Conductor
+from runtime.conductor.scope import CORE_VERSION, Agents, Memories, Services
+from runtime.contract.workflow import Workflow
+from runtime.gate.build import build
+from runtime.gate.host import Host
+from runtime.gateway.messages import Answer, ApprovalView, EventView, RunView, Submission, TableView, VerifyView
+from runtime.queries import LedgerQueries
+from runtime.settings import Settings
+from store.ledger.ledger import Ledger
+from store.records.errors import Denied
+from store.records.event import Draft
+from store.records.identity import User
+from store.records.kinds import Kind
+from tools.record import ToolRecord
+
+
+@dataclass(frozen=True)
+class World:
+    """What a core is started with: the tools and who calls them, the agents, the memory, the workflows."""
+
+    host: Host
+    records: Mapping[str, ToolRecord]
+    agents: Agents
+    memory: Memories
+    workflows: Mapping[str, Workflow]
+    inventory: frozenset[str] = frozenset()
+    models: Sequence[Mapping[str, Any]] = ()
+
+
+class Core:
+    """One epoch of one runtime, over one data folder."""
+
+    def __init__(self, folder: Path, settings: Settings, world: World) -> None:
+        self.ledger = Ledger.open(folder)
+        self._tenant = settings.tenant
+        self.queries = LedgerQueries(self.ledger)
+        self.approvals = Approvals(self.ledger, settings.approval_expiry_s)
+        gate = build(
+            settings.policy,
+            records=world.records,
+            inventory=world.inventory,
+            host=world.host,
+            recorder=self.ledger,
+            epoch=self.ledger.epoch,
+            past=self.ledger.all_events(),
+        )
+        services = Services(
+            recorder=self.ledger,
+            gate=gate.entry,
+            governed=gate.governed,
+            effects=gate.effectful,
+            budgets=gate.budgets,
+            agents=world.agents,
+            memory=world.memory,
+            approver=self.approvals,
+            settings=settings,
+            records=world.records,
+            inventory=world.inventory,
+        )
+        self.conductor = Conductor(self.ledger, services, world.workflows)
+        self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": sorted(world.workflows)})
+        for model in world.models:
+            self._note(Kind.MODEL_LOADED, dict(model), model_digest=model["sha256"])
+
+    async def submit(self, submission: Submission, user: User) -> str:
+        """Start a run; its id once the submission is on disk."""
+        return await self.conductor.submit(submission, user)
+
+    async def resume(self, run: str = "") -> list[str]:
+        """Drive every open run that is not being driven, or the one named; their ids."""
+        return self.conductor.resume(run)
+
+    async def runs(self, limit: int) -> list[RunView]:
+        """As Queries.runs, with what waits for a person marked as waiting."""
+        return [self._live(view) for view in await self.queries.runs(limit)]
+
+    async def run(self, run: str) -> RunView:
+        """As Queries.run."""
+        return self._live(await self.queries.run(run))
+
+    async def events(
+        self, after: int, run: str, limit: int, payloads: bool, wait_s: float
+    ) -> list[EventView]:
+        """As Queries.events; if there is none yet, waits up to `wait_s` seconds for one."""
+        found = await self.queries.events(after, run, limit, payloads)
+        if not found and wait_s > 0 and await self.ledger.beyond(self.ledger.last_seq(), wait_s):
+            found = await self.queries.events(after, run, limit, payloads)
+        return found
+
+    async def sql(self, query: str) -> TableView:
+        """As Queries.sql."""
+        return await self.queries.sql(query)
+
+    async def verify(self) -> VerifyView:
+        """As Queries.verify."""
+        return await self.queries.verify()
+
+    async def waiting(self) -> list[ApprovalView]:
+        """The approvals that wait for a person."""
+        return [ApprovalView(**entry.view, since=entry.since) for entry in self.approvals.waiting.values()]
+
+    async def answer(self, answer: Answer, user: User) -> None:
+        """Take a person's answer. Raises Denied if they may not give it, SettingsError if nothing waits."""
+        if "approver" not in user.roles:
+            raise Denied(f"{user.name} may not answer approvals", do="ask someone with the role approver")
+        await self.approvals.answer(answer.approval, user, answer.yes, answer.meaning)
+
+    async def ended(self, run: str) -> RunView:
+        """Wait until a run has ended or is parked."""
+        await self.conductor.ended(run)
+        return await self.run(run)
+
+    async def close(self) -> None:
+        """End the epoch in order. Open runs resume at the next start."""
+        await self.conductor.close()
+        pending = self._note(Kind.CORE_STOPPED, None)
+        await pending.durable()
+        await asyncio.to_thread(self.ledger.close)
+
+    def _live(self, view: RunView) -> RunView:
+        waiting = any(entry.view["run"] == view.run for entry in self.approvals.waiting.values())
+        return view.model_copy(update={"status": "waiting"}) if waiting and view.status == "running" else view
+
+    def _note(self, kind: Kind, payload: Any, **facts: Any) -> Any:
+        draft = Draft(kind=kind, tenant=self._tenant, actor="core", actor_version=CORE_VERSION, **facts)
+        return self.ledger.append(draft, payload)
+

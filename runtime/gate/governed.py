@@ -1,0 +1,74 @@
+"""The policy wrapper: every call is judged, every ruling is on record before anything follows from it."""
+
+from dataclasses import replace
+
+from runtime.gate.call import Gate, ToolCall, ToolResult
+from runtime.gate.decision import Decision, Judge
+from runtime.gate.errors import Suspended
+from runtime.gate.recorder import Recorder, draft, fingerprint
+from store.records.canonical import Json
+from store.records.errors import Denied
+from store.records.kinds import Kind
+
+
+class Governed(Gate):
+    """Passes on what policy allows, and what it suspends once an approval comes with the call."""
+
+    def __init__(self, inner: Gate, judge: Judge, recorder: Recorder) -> None:
+        self._inner = inner
+        self._judge = judge
+        self._recorder = recorder
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """As Gate.call. Raises Denied or Suspended before anything happens."""
+        return await self._inner.call(self.judge(call))
+
+    def judge(self, call: ToolCall) -> ToolCall:
+        """The call with `suspended_by` as policy says it now, whatever it said before; records the ruling.
+
+        Raises Denied, or Suspended if policy wants a person's word and the call carries none. Whether the word it
+        carries is the right one is for the next wrapper.
+        """
+        try:
+            arguments = fingerprint(call)
+        except Denied:
+            self._record(call, Decision("deny", (), self._judge.digest, ("the arguments are not JSON",)), "", None)
+            raise
+        decision = self._judge.decide(call)
+        self._record(call, decision, arguments, call.arguments)
+        if decision.effect == "allow":
+            return replace(call, suspended_by=())
+        if decision.effect == "suspend":
+            if call.approval is None:
+                raise Suspended(call, call.binding(decision.policy_digest), decision.policies)
+            return replace(call, suspended_by=decision.policies)
+        raise _denied(call, decision)
+
+    def _record(self, call: ToolCall, decision: Decision, arguments_digest: str, arguments: Json) -> None:
+        self._recorder.append(
+            draft(
+                call,
+                Kind.DECISION,
+                decision=decision.effect,
+                policy_digest=decision.policy_digest,
+                fingerprint=arguments_digest,
+            ),
+            {
+                "by": "policy",
+                "policies": list(decision.policies),
+                "errors": list(decision.errors),
+                "arguments": arguments,
+                "reviewed": call.reviewed,
+            },
+        )
+
+
+def _denied(call: ToolCall, decision: Decision) -> Denied:
+    """The denial, naming what decided; the engine's own words stay in the payload, for they may quote arguments."""
+    if decision.errors:
+        why = "could not be judged, and what cannot be judged is denied"
+    elif decision.policies:
+        why = f"is forbidden by {', '.join(decision.policies)}"
+    else:
+        why = "is permitted by no policy"
+    return Denied(f"{call.record.name} {why}", f"run {call.run}, step {call.step}")

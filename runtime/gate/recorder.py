@@ -1,0 +1,61 @@
+"""How the gate writes to the ledger: the two methods it needs, and the draft of an event about a call."""
+
+from typing import Any, Protocol
+
+from runtime.gate.call import ToolCall
+from store.records.canonical import Json, digest
+from store.records.errors import Denied
+from store.records.event import Draft, Event
+from store.records.kinds import Kind
+
+
+class Pending(Protocol):
+    """An event on its way to the disk."""
+
+    @property
+    def event(self) -> Event:
+        """The sealed event."""
+        ...
+
+    async def durable(self) -> object:
+        """Return once the event, and every event before it, is on disk."""
+        ...
+
+
+class Recorder(Protocol):
+    """What appends events: the ledger."""
+
+    def append(self, draft: Draft, payload: Json = None) -> Pending:
+        """Append one event. Appends reach the disk in the order in which they are made."""
+        ...
+
+
+def fingerprint(call: ToolCall) -> str:
+    """The digest of the call's arguments, hex SHA-256. Raises Denied if they are not JSON: what cannot be
+    written down exactly cannot be judged, approved or compared."""
+    try:
+        return digest(call.arguments)
+    except (ValueError, TypeError, RecursionError):
+        raise Denied(f"the arguments of {call.record.name} are not plain JSON", f"step {call.step}") from None
+
+
+def draft(call: ToolCall, kind: Kind, **fields: Any) -> Draft:
+    """An event about a call: who, for whom, where in which run, with which tool. `fields` add to it or replace."""
+    user, agent = call.principal.user, call.principal.agent
+    known: dict[str, Any] = {
+        "kind": kind,
+        "tenant": user.tenant,
+        "unit": user.unit,
+        "actor": agent.name,
+        "actor_version": agent.version,
+        "run": call.run,
+        "step": call.step,
+        "attempt": call.attempt,
+        "principal": user.name,
+        "workflow": call.workflow,
+        "workflow_version": call.workflow_version,
+        "tool": call.record.name,
+        "tool_digest": call.record.digest,
+        "labels": call.labels,
+    }
+    return Draft(**(known | fields))

@@ -1,0 +1,77 @@
+"""Lines on the socket: how a message becomes one, how long one may be, and how an error travels.
+
+Never evaluates, imports or unpickles anything by a name that came over the socket: errors are looked up in a table.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from runtime.gateway.messages import Failure
+from store.records import errors
+from store.records.errors import BailiwickError
+
+PROTOCOL = 1
+REQUEST_BYTES = 1 << 20
+"""The longest line a caller may send. Small, because the gateway holds one for every connection."""
+ANSWER_BYTES = 64 << 20
+"""The longest line the gateway sends: payloads travel whole."""
+CONNECTION = 0
+"""The id of what concerns the connection and not one request."""
+
+ERRORS: Mapping[str, type[BailiwickError]] = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, BailiwickError)
+}
+
+
+class LineTooLong(Exception):
+    """A line was longer than allowed. It has been read to its end and thrown away."""
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """One line of compact JSON, with its newline. Raises ValueError for what JSON cannot carry."""
+    return to_json(message, bytes_mode="hex", inf_nan_mode="null") + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line. Raises ValueError if it is not one."""
+    message = from_json(line)
+    if not isinstance(message, dict):
+        raise ValueError("not a JSON object")
+    return message
+
+
+async def read_line(reader: asyncio.StreamReader) -> bytes:
+    """The next line, or b"" at the end of the stream. Raises LineTooLong past the reader's limit.
+
+    A line that is too long is skipped in pieces of at most the limit, so that the next one can be read.
+    """
+    skipped = False
+    while True:
+        try:
+            line = await reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError as error:
+            await reader.readexactly(error.consumed)
+            skipped = True
+            continue
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+        if skipped:
+            raise LineTooLong
+        return line
+
+
+def failure(error: BailiwickError) -> Failure:
+    """An error as a message. A kind that callers cannot know travels as the nearest one they do."""
+    kind = next(each.__name__ for each in type(error).__mro__ if each.__name__ in ERRORS)
+    return Failure(kind=kind, what=error.what, where=error.where, do=error.do)
+
+
+def error(answer: Any) -> BailiwickError:
+    """The error in an answer, of the class it had on the other side."""
+    sent = Failure.model_validate(answer)
+    return ERRORS.get(sent.kind, BailiwickError)(sent.what, sent.where, sent.do)

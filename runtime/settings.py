@@ -1,0 +1,144 @@
+"""Settings: flag, then environment (BAILIWICK_*), then project file, then user file, then the default.
+
+A project file (`bailiwick.toml` in the current folder, or in a parent up to the git root or the home folder) may have
+come with somebody else's code, so it never widens what may be done: it must belong to this user and be writable by
+nobody else, it may set only the model and how it is run, and it may lower allowances but not raise them. Policy, tools,
+workflows, folders and identity come from flags, the environment or the user file. A file that says more is an error,
+not a warning: a setting must never be dropped in silence.
+
+Importing this module costs about 150 ms, so the command line does it only when a verb needs settings.
+"""
+
+import hashlib
+import os
+import pwd
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from runtime.folders import is_private, private_folder
+from runtime.settings_files import SettingsFile, project_file, user_file
+from store.records.errors import SettingsError
+from store.records.identity import User
+
+PREFIX = "BAILIWICK_"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+def _data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "bailiwick"
+
+
+def _runtime_dir() -> Path:
+    """The session's own runtime folder, or one under /tmp that names the user; both are checked when opened."""
+    session = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if session.is_absolute() and is_private(session):
+        return session / "bailiwick"
+    return Path(f"/tmp/bailiwick-{os.geteuid()}")
+
+
+def _path(value: object) -> object:
+    """An absolute path: the runtime leaves the current folder before it uses one."""
+    return Path(value).expanduser().absolute() if isinstance(value, str | Path) and str(value) else value
+
+
+def _paths(value: object) -> object:
+    """A list of paths; in the environment they stand in one text with colons between them, as in PATH."""
+    parts = value.split(os.pathsep) if isinstance(value, str) else value
+    return tuple(_path(part) for part in parts if part) if isinstance(parts, list | tuple) else parts
+
+
+FilePath = Annotated[Path, BeforeValidator(_path)]
+FilePaths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
+
+
+class Settings(BaseSettings):
+    """All settings of one invocation; `load` makes one. Times are seconds, sizes tokens."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+    layers: ClassVar[tuple[SettingsFile, ...]] = ()
+
+    data_dir: FilePath = Field(default_factory=_data_dir)
+    runtime_dir: FilePath = Field(default_factory=_runtime_dir)
+    policy: str = Field("strict", min_length=1, description="a policy set's name, or a folder (with a slash in it)")
+    model: str = Field("", description="a name in the registry; empty: the default model")
+    tools: FilePaths = Field((), description="files that list tool servers")
+    workflows: FilePaths = Field((), description="Python files with workflows")
+    tenant: str = Field("local", pattern=NAME)
+    unit: str = Field("default", pattern=NAME)
+    threads: int = Field(0, ge=0, le=1024, description="0: as many as the machine has cores")
+    context: int = Field(4096, ge=256, le=1_048_576)
+    gpu_layers: int = Field(-1, ge=-1, description="-1: all that fit")
+    require_gpu: bool = False
+    model_turns: int = Field(8, ge=1, le=1000)
+    tokens_per_run: int = Field(20_000, ge=1)
+    step_timeout_s: float = Field(60.0, gt=0)
+    run_timeout_s: float = Field(600.0, gt=0)
+    approval_expiry_s: float = Field(86_400.0, gt=0)
+    debug: bool = False
+
+    @classmethod
+    def load(cls, **flags: Any) -> Self:
+        """The settings in force here. `flags` win over all; those that are None were not given.
+
+        Raises SettingsError for a value that is not allowed, naming the setting and the place that set it.
+        """
+        given = {name: value for name, value in flags.items() if value is not None}
+        user = user_file(cls.model_fields)
+        project = project_file(cls.model_fields, user)
+        layered = type(cls.__name__, (cls,), {"layers": (project, user), "__module__": cls.__module__})
+        try:
+            loaded = layered(**given)
+        except ValidationError as error:
+            raise _explain(error, given, (project, user)) from None
+        return cls.model_construct(**dict(loaded))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, project file, user file; no `.env` and no secrets folder."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return init_settings, env_settings, *(layer.source(cls) for layer in cls.layers)
+
+    @property
+    def socket(self) -> Path:
+        """The gateway's socket for this data folder. Short: a socket's path may have at most 107 bytes."""
+        name = hashlib.sha256(bytes(self.data_dir.resolve())).hexdigest()[:12]
+        return self.runtime_dir / f"{name}.sock"
+
+    @property
+    def user(self) -> User:
+        """The operating-system user. In personal mode one person holds every role."""
+        uid = os.geteuid()
+        try:
+            name = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            name = f"uid{uid}"
+        return User(name, uid, self.tenant, self.unit, ("requester", "approver", "auditor", "admin"))
+
+    def open_folders(self) -> Self:
+        """Make the data and runtime folders, 0700. Raises SettingsError if they are not this user's alone."""
+        private_folder(self.data_dir)
+        private_folder(self.runtime_dir)
+        return self
+
+
+def _explain(error: ValidationError, flags: dict[str, Any], files: tuple[SettingsFile, ...]) -> SettingsError:
+    """The first problem as one line: which setting, where it was set, what is allowed."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    name = str(problem["loc"][0]) if problem["loc"] else "?"
+    if name in flags:
+        place = f"flag --{name.replace('_', '-')}"
+    elif os.environ.get(PREFIX + name.upper()):
+        place = f"environment, {PREFIX}{name.upper()}"
+    else:
+        place = next((str(file.path) for file in files if name in file.values), "default")
+    return SettingsError(f"the setting {name!r} is wrong: {problem['msg'].lower()}", place, "correct it there")
