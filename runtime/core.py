@@ -14,8 +14,11 @@ from runtime.conductor.approvals import Approvals
 from runtime.conductor.conductor import Conductor
 from runtime.conductor.scope import CORE_VERSION, Agents, Memories, Services
 from runtime.contract.workflow import Workflow
+from runtime.gate.budgets import Amount, Budgets, Limits
 from runtime.gate.build import build
 from runtime.gate.host import Host
+from runtime.gate.inventory import Inventory
+from runtime.gate.policy import Policy
 from runtime.gateway.messages import Answer, ApprovalView, EventView, RunView, Submission, TableView, VerifyView
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
@@ -25,6 +28,8 @@ from store.records.event import Draft
 from store.records.identity import User
 from store.records.kinds import Kind
 from tools.record import ToolRecord
+
+NO_LIMIT = 2**53
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class World:
     agents: Agents
     memory: Memories
     workflows: Mapping[str, Workflow]
-    inventory: frozenset[str] = frozenset()
+    inventory: Inventory = Inventory()
     models: Sequence[Mapping[str, Any]] = ()
 
 
@@ -48,21 +53,22 @@ class Core:
         self._tenant = settings.tenant
         self.queries = LedgerQueries(self.ledger)
         self.approvals = Approvals(self.ledger, settings.approval_expiry_s)
+        judge = Policy.load(settings.policy, tuple(world.records.values()), world.inventory)
+        limits = Limits(run=Amount(calls=settings.calls_per_run, tokens=settings.tokens_per_run, device_ms=NO_LIMIT))
         gate = build(
-            settings.policy,
-            records=world.records,
-            inventory=world.inventory,
+            judge=judge,
+            budgets=Budgets(limits),
             host=world.host,
             recorder=self.ledger,
+            records=world.records.values(),
+            knows=lambda name: name == settings.user.name,
             epoch=self.ledger.epoch,
-            past=self.ledger.all_events(),
         )
+        gate.replay(self.ledger.events(limit=NO_LIMIT))
         services = Services(
             recorder=self.ledger,
-            gate=gate.entry,
-            governed=gate.governed,
-            effects=gate.effectful,
-            budgets=gate.budgets,
+            gate=gate,
+            policy_digest=judge.digest,
             agents=world.agents,
             memory=world.memory,
             approver=self.approvals,

@@ -31,11 +31,3 @@ def private_folder(folder: Path) -> Path:
         folder.chmod(0o700)
     return folder
 
-
-def is_private(folder: Path) -> bool:
-    """True if `folder` is a real folder of this user that nobody else can enter."""
-    try:
-        found = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077

@@ -11,14 +11,15 @@ Importing this module costs about 150 ms, so the command line does it only when 
 
 import hashlib
 import os
-import pwd
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from runtime.folders import is_private, private_folder
+from runtime.folders import private_folder
+from runtime.gateway.paths import VARIABLE, runtime_folder
+from runtime.identity import current_user
 from runtime.settings_files import SettingsFile, project_file, user_file
 from store.records.errors import SettingsError
 from store.records.identity import User
@@ -29,14 +30,6 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 def _data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "bailiwick"
-
-
-def _runtime_dir() -> Path:
-    """The session's own runtime folder, or one under /tmp that names the user; both are checked when opened."""
-    session = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if session.is_absolute() and is_private(session):
-        return session / "bailiwick"
-    return Path(f"/tmp/bailiwick-{os.geteuid()}")
 
 
 def _path(value: object) -> object:
@@ -61,19 +54,20 @@ class Settings(BaseSettings):
     layers: ClassVar[tuple[SettingsFile, ...]] = ()
 
     data_dir: FilePath = Field(default_factory=_data_dir)
-    runtime_dir: FilePath = Field(default_factory=_runtime_dir)
+    runtime_dir: FilePath = Field(default_factory=runtime_folder)
     policy: str = Field("strict", min_length=1, description="a policy set's name, or a folder (with a slash in it)")
     model: str = Field("", description="a name in the registry; empty: the default model")
     tools: FilePaths = Field((), description="files that list tool servers")
     workflows: FilePaths = Field((), description="Python files with workflows")
     tenant: str = Field("local", pattern=NAME)
-    unit: str = Field("default", pattern=NAME)
+    unit: str = Field("", pattern=rf"{NAME}|^$", description="business unit; empty: the user's primary group")
     threads: int = Field(0, ge=0, le=1024, description="0: as many as the machine has cores")
     context: int = Field(4096, ge=256, le=1_048_576)
     gpu_layers: int = Field(-1, ge=-1, description="-1: all that fit")
     require_gpu: bool = False
     model_turns: int = Field(8, ge=1, le=1000)
     tokens_per_run: int = Field(20_000, ge=1)
+    tokens_per_proposal: int = Field(256, ge=16, description="what one answer of a model may generate")
     step_timeout_s: float = Field(60.0, gt=0)
     run_timeout_s: float = Field(600.0, gt=0)
     approval_expiry_s: float = Field(86_400.0, gt=0)
@@ -110,19 +104,19 @@ class Settings(BaseSettings):
 
     @property
     def socket(self) -> Path:
-        """The gateway's socket for this data folder. Short: a socket's path may have at most 107 bytes."""
+        """The gateway's socket for this data folder, or what BAILIWICK_SOCKET says.
+
+        A data folder has one runtime at a time, so one name is enough; it is a digest because a socket's path may have
+        at most 107 bytes.
+        """
+        given = os.environ.get(VARIABLE, "")
         name = hashlib.sha256(bytes(self.data_dir.resolve())).hexdigest()[:12]
-        return self.runtime_dir / f"{name}.sock"
+        return Path(given).absolute() if given else self.runtime_dir / f"{name}.sock"
 
     @property
     def user(self) -> User:
-        """The operating-system user. In personal mode one person holds every role."""
-        uid = os.geteuid()
-        try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:
-            name = f"uid{uid}"
-        return User(name, uid, self.tenant, self.unit, ("requester", "approver", "auditor", "admin"))
+        """Who is at the keyboard, as the operating system says."""
+        return current_user(tenant=self.tenant, unit=self.unit)
 
     def open_folders(self) -> Self:
         """Make the data and runtime folders, 0700. Raises SettingsError if they are not this user's alone."""

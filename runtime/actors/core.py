@@ -17,6 +17,7 @@ from runtime.actors.memory import LedgerMemory
 from runtime.actors.model_server import ModelHandle
 from runtime.actors.tool_host import HostHandle
 from runtime.core import Core, World
+from runtime.gate.inventory import Inventory
 from runtime.settings import Settings
 from runtime.workflows.catalog import load
 from store.records.errors import Unreachable
@@ -31,7 +32,7 @@ class CoreSpec:
     agents: AgentHandles
     host: HostHandle
     model: ModelHandle
-    inventory: frozenset[str] = frozenset()
+    inventory: Inventory = Inventory()
     crash_at: str = ""
 
 

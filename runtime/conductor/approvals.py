@@ -1,6 +1,7 @@
 """Where a suspended call waits for a person. The request and the answer are events; only the waiting is here."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -32,11 +33,18 @@ class Approvals:
     expiry_s: float
     waiting: dict[str, Waiting] = field(default_factory=dict)
 
-    async def wait(self, approval: str, view: dict[str, Any]) -> tuple[str, bool]:
-        """Wait for the answer; an expired request is a no, recorded like any other."""
+    async def wait(
+        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]]
+    ) -> tuple[str, bool]:
+        """Wait for the answer; an expired request is a no, recorded like any other.
+
+        `announce` puts the request on disk. It is called once the answer can be taken, so that whoever sees the
+        request can answer it.
+        """
         entry = Waiting(view, datetime.now(UTC).isoformat(), asyncio.get_running_loop().create_future())
         self.waiting[approval] = entry
         try:
+            await announce()
             async with asyncio.timeout(self.expiry_s):
                 return await entry.answer
         except TimeoutError:

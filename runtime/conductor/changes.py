@@ -1,6 +1,7 @@
 """The change set: effects staged by model or rule, reviewed as one, committed whole or not at all."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
@@ -95,7 +96,7 @@ class ChangeSet:
         denials: list[Denied] = []
         for call in calls:
             try:
-                self.scope.services.governed.judge(call)
+                self.scope.services.gate.judge(call)
                 held.append(None)
             except Suspended as suspended:
                 held.append(suspended)
@@ -111,36 +112,42 @@ class ChangeSet:
         if "$ref" in str(call.arguments):
             raise Denied("an effect that needs an approval cannot use another's result", call.record.name)
         view = _view(suspended)
-        if view["approval"] not in self.scope.journal.requested:
-            draft = self.scope.draft(
-                Kind.APPROVAL_REQUESTED,
-                call.step,
-                tool=call.record.name,
-                tool_digest=call.record.digest,
-                policy_digest=services.governed.policy_digest,
-                fingerprint=suspended.binding,
-                labels=call.labels,
-            )
-            await self.scope.durable(draft, view)
         known = self.scope.journal.approvals.get(view["approval"])
-        approver, yes = known[:2] if known else await services.approver.wait(view["approval"], view)
+        if known:
+            approver, yes = known[:2]
+        else:
+            announce = partial(self._announce, call, suspended.binding, view)
+            approver, yes = await services.approver.wait(view["approval"], view, announce)
         if not yes:
             raise Denied(f"{approver} denied {call.record.name}", f"approval {view['approval']}")
         return Approval(suspended.binding, approver)
 
+    async def _announce(self, call: ToolCall, binding: str, view: dict[str, Any]) -> None:
+        """Put the request on disk, once."""
+        if view["approval"] in self.scope.journal.requested:
+            return
+        draft = self.scope.draft(
+            Kind.APPROVAL_REQUESTED,
+            call.step,
+            tool=call.record.name,
+            tool_digest=call.record.digest,
+            policy_digest=self.scope.services.policy_digest,
+            fingerprint=binding,
+            labels=call.labels,
+        )
+        await self.scope.durable(draft, view)
+
     async def _effect(self, call: ToolCall, staged: Staged) -> Receipt:
-        """One effect, exactly once: the recorded outcome, a settled doubt, or a first attempt."""
+        """One effect, exactly once: its recorded outcome, or the gate's, which settles an intent left open."""
         past = self.scope.journal.effects.get(call.step, [])
-        outcome = next((payload for event, payload in past if event.kind == Kind.EFFECT_OUTCOME), None)
-        if outcome is not None:
-            value, error = outcome["value"], outcome["error"]
-        elif past:
-            result = await self.scope.services.effects.settle(call)
+        outcome = next(((event, payload) for event, payload in past if event.kind == Kind.EFFECT_OUTCOME), None)
+        if outcome is None:
+            result = await self.scope.services.gate.call(call)
+            self.scope.absorb(result.labels)
             value, error = result.value, result.error
         else:
-            result = await self.scope.services.gate.call(call)
-            value, error = result.value, result.error
-            self.scope.absorb(result.labels)
+            self.scope.absorb(outcome[0].labels)
+            value, error = outcome[1]["result"], outcome[0].decision == "error"
         if error:
             raise ToolFailed("the tool refused the effect", f"{call.record.name}, step {call.step}")
         return Receipt(staged.step, staged.tool, call.key, value)

@@ -62,7 +62,7 @@ class Conductor:
 
     def resume(self, only: str = "") -> list[str]:
         """Bring back every open run that is not being driven, or only the one named."""
-        runs = [run for run in self.ledger.open_runs() if run not in self.tasks and only in ("", run)]
+        runs = [row.run for row in self.ledger.open_runs() if row.run not in self.tasks and only in ("", row.run)]
         for run in runs:
             self._drive(run)
         return runs
@@ -178,6 +178,7 @@ class Conductor:
         by = "model" if scope.by_model and not scope.by_rule else "rule"
         draft = scope.draft(Kind.RUN_ENDED, decision=status, labels=scope.labels)
         await self.ledger.append(draft, {**payload, "resolved_by": by}).durable()
+        self.services.gate.forget(scope.run)
 
 
 UNROUTED = Workflow("", 0, dispatch, None, ())

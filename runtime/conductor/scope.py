@@ -12,10 +12,9 @@ from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteCo
 from runtime.conductor.branch import current
 from runtime.conductor.journal import Journal, describe, fingerprint
 from runtime.contract.workflow import Workflow
-from runtime.gate.budgeted import Budgets
-from runtime.gate.call import Gate, ToolCall
-from runtime.gate.effectful import Effectful
-from runtime.gate.governed import Governed
+from runtime.gate.build import Gatehouse
+from runtime.gate.call import ToolCall
+from runtime.gate.inventory import Inventory
 from runtime.gate.recorder import Recorder
 from runtime.settings import Settings
 from store.records.canonical import Json
@@ -50,8 +49,10 @@ class Memories(Protocol):
 class Approver(Protocol):
     """Where a suspended call waits for a person."""
 
-    async def wait(self, approval: str, view: dict[str, Any]) -> tuple[str, bool]:
-        """The approver's name and their answer; an expired request is a no."""
+    async def wait(
+        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]]
+    ) -> tuple[str, bool]:
+        """Announce the request and wait: the approver's name and answer. An expired request is a no."""
         ...
 
 
@@ -69,7 +70,7 @@ class Services:
     approver: Approver
     settings: Settings
     records: Mapping[str, ToolRecord]
-    inventory: frozenset[str]
+    inventory: Inventory
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from runtime.conductor.branch import current, within
 from runtime.conductor.changes import ChangeSet, check
 from runtime.conductor.scope import Done, Scope
 from runtime.contract.values import Staged, Verdict, Work, record
+from runtime.gate.budgets import Amount
+from runtime.gate.inventory import UNKNOWN
 from store.records.canonical import Json
 from store.records.errors import ModelFailed, SettingsError
 from store.records.kinds import Kind
@@ -47,9 +49,9 @@ class Thinking:
     async def route(self, choices: Mapping[str, str]) -> str:
         """The router's choice. Raises ModelFailed if it is not sure."""
 
-        async def live(path: str) -> Done:
+        async def live(_path: str) -> Done:
             context = RouteContext(self.scope.task, dict(choices), self._allowance())
-            proposal = await self._propose("router", path, context, self.scope.services.agents.route(context))
+            proposal = await self._propose(context, self.scope.services.agents.route(context))
             if proposal.confidence < LEAST_CONFIDENCE:
                 raise ModelFailed("the router is not sure which workflow the task is for", do="name one with --workflow")
             return self._done(proposal)
@@ -60,9 +62,9 @@ class Thinking:
     async def ask(self, schema: dict[str, Any], question: str, data: Json) -> Json:
         """A value that fits `schema`."""
 
-        async def live(path: str) -> Done:
+        async def live(_path: str) -> Done:
             context = AskContext(self.scope.task, question, schema, data, self._allowance())
-            proposal = await self._propose("worker", path, context, self.scope.services.agents.ask(context))
+            proposal = await self._propose(context, self.scope.services.agents.ask(context))
             if not Draft202012Validator(schema).is_valid(proposal.value):
                 raise ModelFailed("the answer does not fit its schema", question[:40])
             return self._done(proposal)
@@ -79,10 +81,10 @@ class Thinking:
     async def review(self, staged: Sequence[Staged]) -> Verdict:
         """The reviewer's verdict; a no is a ModelFailed."""
 
-        async def live(path: str) -> Done:
+        async def live(_path: str) -> Done:
             changes = tuple(self._change(effect) for effect in staged)
             context = ReviewContext(self.scope.task, changes, self._allowance())
-            proposal = await self._propose("reviewer", path, context, self.scope.services.agents.review(context))
+            proposal = await self._propose(context, self.scope.services.agents.review(context))
             return self._done(proposal, decision=proposal.value["verdict"])
 
         arguments = [[effect.step, effect.tool] for effect in staged]
@@ -97,14 +99,17 @@ class Thinking:
         settings = self.scope.services.settings
         return Allowance(settings.tokens_per_proposal, settings.step_timeout_s, self.scope.seed)
 
-    async def _propose(self, actor: str, path: str, context: Any, asked: Awaitable[Proposal]) -> Proposal:
+    async def _propose(self, context: Any, asked: Awaitable[Proposal]) -> Proposal:
         """One proposal, its tokens reserved before and settled after."""
-        reserve = context.allowance.tokens + PROMPT_RESERVE
-        budgets = self.scope.services.budgets
-        async with budgets.model_call(self.scope.run, self.scope.user, reserve) as bill:
+        budgets, scope = self.scope.services.gate.budgets, self.scope
+        reservation = budgets.reserve(scope.run, scope.user, Amount(tokens=context.allowance.tokens + PROMPT_RESERVE))
+        used = Amount()
+        try:
             proposal = await asked
             if proposal.completion is not None:
-                bill.spend(proposal.completion.tokens, proposal.completion.device_ms)
+                used = Amount(tokens=proposal.completion.tokens, device_ms=proposal.completion.device_ms)
+        finally:
+            budgets.settle(reservation, used)
         return proposal
 
     def _done(self, proposal: Proposal, **facts: Any) -> Done:
@@ -137,7 +142,7 @@ class Thinking:
             effect.tool,
             tool.description,
             dict(effect.arguments),
-            target_known=target in self.scope.services.inventory,
+            target_known=self.scope.services.inventory.kind_of(target) != UNKNOWN,
             target_examined=bool(seen),
             evidence=tuple(_excerpt(turn) for turn in seen[-2:]),
         )
@@ -175,9 +180,9 @@ class _Loop:
     async def _next(self, history: tuple[Turn, ...]) -> Json:
         thinking, scope = self.thinking, self.thinking.scope
 
-        async def live(path: str) -> Done:
+        async def live(_path: str) -> Done:
             context = WorkContext(scope.task, self.goal, self.notes, self.tools, history, thinking._allowance())
-            proposal = await thinking._propose("worker", path, context, scope.services.agents.work(context))
+            proposal = await thinking._propose(context, scope.services.agents.work(context))
             known = {DONE, *(tool.name for tool in self.tools)}
             if not isinstance(proposal.value, dict) or proposal.value.get("tool") not in known:
                 raise ModelFailed("the model named a tool that it was not given")

@@ -19,7 +19,8 @@ _RESERVED = {UNKNOWN, "User", "Agent", "Role", "Unit", "Tenant", "Action"}
 class Inventory:
     """Names by kind, as in {"Service": ("gateway", "orders")}. Kinds are entity types in Cedar.
 
-    Raises SettingsError if a kind cannot be one, or if one name has two kinds, for then nobody could say which is meant.
+    Raises SettingsError if a kind cannot be one, or if one name has two kinds, for then nobody could say which is
+    meant.
     """
 
     objects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -28,11 +29,15 @@ class Inventory:
         """Check the kinds and the names."""
         for kind in self.objects:
             if not _KIND.match(kind) or kind in _RESERVED:
-                raise SettingsError(f"{kind!r} cannot be a kind of inventory object", "inventory", "use a name like Service")
+                raise SettingsError(
+                    f"{kind!r} cannot be a kind of inventory object", "inventory", "use a name like Service"
+                )
         names = [name for each in self.objects.values() for name in set(each)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise SettingsError(f"{twice[0]!r} stands in the inventory under two kinds", "inventory", "keep one of them")
+            raise SettingsError(
+                f"{twice[0]!r} stands in the inventory under two kinds", "inventory", "keep one of them"
+            )
 
     @property
     def kinds(self) -> tuple[str, ...]:

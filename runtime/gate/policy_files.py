@@ -108,8 +108,10 @@ def _blank(text: str) -> int:
 
 
 def _line_end(text: str, at: int) -> int:
-    end = text.find("\n", at)
-    return len(text) if end < 0 else end
+    """Cedar ends a comment at a carriage return as well; to miss that would be to take a policy for a comment."""
+    while at < len(text) and text[at] not in "\r\n":
+        at += 1
+    return at
 
 
 def _string_end(text: str, at: int) -> int:

@@ -59,7 +59,7 @@ def _not_null(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
             return {**schema, "type": kinds[0]}, len(schema["type"]) > 1
     choices = schema.get("anyOf")
     if isinstance(choices, list) and len(choices) == 2 and {"type": "null"} in choices:
-        other = next((each for each in choices if each != {"type": "null"}), {})
+        other = choices[1] if choices[0] == {"type": "null"} else choices[0]
         return (other if isinstance(other, dict) else {}), True
     return schema, False
 

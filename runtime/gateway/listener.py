@@ -23,7 +23,9 @@ def listen(path: Path) -> socket.socket:
     nobody listens on is replaced. Raises Unreachable if the path is in use, SettingsError if it cannot be used.
     """
     if len(os.fsencode(path)) > PATH_BYTES:
-        raise SettingsError(f"a socket's path has at most {PATH_BYTES} bytes", str(path), f"set {VARIABLE} to a shorter one")
+        raise SettingsError(
+            f"a socket's path has at most {PATH_BYTES} bytes", str(path), f"set {VARIABLE} to a shorter one"
+        )
     _make_private(path.parent)
     with _alone(path.parent):
         _clear(path)
@@ -33,14 +35,12 @@ def listen(path: Path) -> socket.socket:
         return _bind(path)
 
 
-def withdraw(path: Path, listener: socket.socket) -> None:
-    """Close the listener and take its socket away, unless somebody else has put theirs there since."""
-    ours = listener.getsockname() == str(path)
-    listener.close()
+def withdraw(path: Path) -> None:
+    """Take the socket away once its listener is closed, unless somebody else has put theirs there since."""
     if not path.parent.is_dir():
         return
     with _alone(path.parent):
-        if ours and path.is_socket() and not listening(path):
+        if path.is_socket() and not listening(path):
             path.unlink(missing_ok=True)
 
 

@@ -6,13 +6,13 @@ subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): its orphaned descendants become it
 parents finds it. The environment's mark is a second, independent sign, for what outlives the tool host.
 """
 
+import errno
 import os
 import select
 import socket
 import struct
 import time
 from collections.abc import Set
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def require_outsider(chain: tuple[Process, ...], hosts: Set[int]) -> None:
 
 
 def ancestry(pid: int) -> tuple[Process, ...]:
-    """The process and its ancestors, upwards. Raises OSError if one is gone or hidden, ValueError if one was replaced."""
+    """The process and its ancestors, upwards. Raises OSError if one is gone or hidden, ValueError if replaced."""
     chain: list[Process] = []
     while pid > 0:
         process = _process(pid)
@@ -130,10 +130,13 @@ def _marked(process: Process, *, is_caller: bool) -> bool:
 
 
 def _handle(connection: socket.socket) -> int:
-    """A pidfd of the caller, or -1 where the kernel gives none. It stays the caller's if the id is given away."""
-    with suppress(OSError):
+    """A pidfd of the caller, or -1 where the kernel has none to give. It stays the caller's if the id is given away."""
+    try:
         return connection.getsockopt(socket.SOL_SOCKET, PEERPIDFD)
-    return -1
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return -1
+        raise _unknown("the caller is gone") from None
 
 
 def _alive(handle: int) -> bool:
@@ -146,7 +149,7 @@ def _alive(handle: int) -> bool:
 
 
 def _ticks_since_boot() -> int:
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 10**9
 
 
 def _unknown(what: str) -> Denied:

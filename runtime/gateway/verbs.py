@@ -33,7 +33,10 @@ class Verb:
     def arguments(self) -> type[Wire]:
         """The model of the arguments: a field for each parameter, with its default."""
         fields: dict[str, Any] = {
-            parameter.name: (self._hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+            parameter.name: (
+                self._hints[parameter.name],
+                ... if parameter.default is parameter.empty else parameter.default,
+            )
             for parameter in self._parameters
         }
         return create_model(f"{self.name.title()}Arguments", __base__=Wire, **fields)

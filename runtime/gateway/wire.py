@@ -18,13 +18,13 @@ REQUEST_BYTES = 1 << 20
 """The longest line a caller may send. Small, because the gateway holds one for every connection."""
 ANSWER_BYTES = 64 << 20
 """The longest line the gateway sends: payloads travel whole."""
+REQUESTS = 32
+"""How many requests of one connection may be under way."""
 CONNECTION = 0
 """The id of what concerns the connection and not one request."""
 
 ERRORS: Mapping[str, type[BailiwickError]] = {
-    name: value
-    for name, value in vars(errors).items()
-    if isinstance(value, type) and issubclass(value, BailiwickError)
+    name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, BailiwickError)
 }
 
 
@@ -45,24 +45,30 @@ def decode(line: bytes) -> dict[str, Any]:
     return message
 
 
-async def read_line(reader: asyncio.StreamReader) -> bytes:
-    """The next line, or b"" at the end of the stream. Raises LineTooLong past the reader's limit.
+async def read_line(reader: asyncio.StreamReader, most: int) -> bytes:
+    """The next line, of at most `most` bytes, or b"" at the end of the stream. Raises LineTooLong.
 
-    A line that is too long is skipped in pieces of at most the limit, so that the next one can be read.
+    A line that is too long is read to its end and thrown away piece by piece, so that the next one can be read.
     """
-    skipped = False
+    pieces: list[bytes] = []
+    size = 0
     while True:
         try:
-            line = await reader.readuntil(b"\n")
+            piece = await reader.readuntil(b"\n")
         except asyncio.LimitOverrunError as error:
-            await reader.readexactly(error.consumed)
-            skipped = True
-            continue
+            piece = await reader.readexactly(error.consumed)
         except (asyncio.IncompleteReadError, ConnectionError):
             return b""
-        if skipped:
-            raise LineTooLong
-        return line
+        size += len(piece)
+        if size > most:
+            pieces.clear()
+        else:
+            pieces.append(piece)
+        if piece.endswith(b"\n"):
+            break
+    if size > most:
+        raise LineTooLong
+    return b"".join(pieces)
 
 
 def failure(error: BailiwickError) -> Failure:

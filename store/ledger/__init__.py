@@ -1,0 +1,15 @@
+"""The ledger: the events and their archive, in one DuckDB file. The only door to duckdb.
+
+    ledger    open, append, close, and what it can be asked
+    sealer    turns drafts into events: number, time, chain
+    writer    the one thread that writes, many events to a commit
+    watermark how far the disk is, and who waits for it
+    archive   payloads: keyed ids, compression, the key
+    schema    the tables, as projections of an event's fields
+    reader    events and runs out of the tables
+    verify    recompute everything and compare
+    query     one SELECT of an auditor, run by `sandbox` in a process of its own
+
+Nothing in here decides or acts, nothing is acknowledged before it is on disk, and no row is ever changed or removed.
+Import the modules, not the package: duckdb loads with them and not before.
+"""

@@ -1,0 +1,204 @@
+"""The supervisor: starts the parts of one runtime, keeps them up, and opens the gateway in front of them.
+
+It is the only Ray driver. Ray restarts model server, tool host and agents, which hold no state; a core that died is
+replaced here by a new one, which takes the next epoch and resumes every open run.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import RayActorError
+
+from runtime.actors.agents import ROLES, AgentActor, AgentHandles
+from runtime.actors.call import once
+from runtime.actors.core import CoreActor, CoreSpec
+from runtime.actors.model_server import ModelActor, ModelHandle
+from runtime.actors.tool_host import HostHandle, ToolHostActor
+from runtime.actors.verbs import CoreVerbs
+from runtime.cluster.cluster import Cluster
+from runtime.gate.inventory import Inventory
+from runtime.gateway.messages import StatusView
+from runtime.gateway.server import Gateway
+from runtime.identity import user_of_uid
+from runtime.settings import Settings
+from store.records.errors import BailiwickError, Unreachable
+from store.records.identity import User
+from tools.catalog import Catalog
+
+CORE_WAIT_S = 60.0
+PAUSE_S = 0.5
+MOST_DEATHS = 20
+"""After so many deaths of the core the supervisor gives up: something kills it each time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a runtime is started with."""
+
+    settings: Settings
+    models_folder: Path
+    catalogs: Sequence[Catalog] = ()
+    inventory: Inventory = Inventory()
+    resume: bool = False
+    crash_at: str = ""
+
+
+class Supervisor:
+    """One runtime on one data folder. Use as an async context manager."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._settings = plan.settings
+        self._cluster: Cluster | None = None
+        self._gateway: Gateway | None = None
+        self._parts: dict[str, Any] = {}
+        self._pids: dict[str, int] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._failure: BailiwickError | None = None
+
+    async def __aenter__(self) -> "Supervisor":
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def socket(self) -> Path:
+        """Where the gateway listens."""
+        return self._settings.socket
+
+    def verbs(self, user: User) -> CoreVerbs:
+        """The verbs on behalf of a user."""
+        return CoreVerbs(self, user)
+
+    def user_of(self, uid: int) -> User:
+        """The user with a uid, in this site's tenant and business unit."""
+        return user_of_uid(uid, tenant=self._settings.tenant, unit=self._settings.unit)
+
+    async def core(self) -> Any:
+        """The core that is up, once it is."""
+        try:
+            async with asyncio.timeout(CORE_WAIT_S):
+                await self._ready.wait()
+        except TimeoutError:
+            raise Unreachable("the core does not come up", do="see `bailiwick doctor`") from None
+        if self._failure is not None:
+            raise self._failure
+        return self._parts["core"]
+
+    async def status(self) -> StatusView:
+        """The state of the runtime, with the process id of every part."""
+        core = await self.core()
+        epoch, events, driven = await once(core.epoch.remote(), "core")
+        stats = await once(self._parts["model"].stats.remote(), "model server")
+        parts = {name: self._pids.get(name, 0) for name in self._parts}
+        return StatusView(
+            pid=os.getpid(), epoch=epoch, events=events, open_runs=driven, parts=parts, model=stats["model"]
+        )
+
+    def request_stop(self) -> None:
+        """Ask for an orderly end; `stopped` returns then."""
+        self._stop.set()
+
+    async def stopped(self) -> None:
+        """Wait until somebody asks for the end, or the core cannot be kept up. Raises its last error then."""
+        await self._stop.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def close(self) -> None:
+        """Stop everything that was started, in order; open runs stay open."""
+        if self._gateway is not None:
+            await self._gateway.close()
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        for name, method in (("core", "call"), ("host", "close")):
+            part = self._parts.get(name)
+            if part is not None:
+                arguments = ("close", ()) if name == "core" else ()
+                with contextlib.suppress(BailiwickError, TimeoutError):
+                    await asyncio.wait_for(once(getattr(part, method).remote(*arguments), name), 15)
+        if self._cluster is not None:
+            self._cluster.stop()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        self._cluster = Cluster.start(settings.runtime_dir)  # in the main thread, as it asks
+        model = ModelHandle(ModelActor.remote(self._plan.models_folder, settings))
+        self._parts = {"model": model.actor, "host": ToolHostActor.remote(tuple(self._plan.catalogs))}
+        self._parts |= {role: AgentActor.remote(role, model) for role in ROLES}
+        warm = model.actor.warm.remote()
+        self._spec = CoreSpec(
+            folder=settings.data_dir,
+            settings=settings,
+            agents=AgentHandles(*(self._parts[role] for role in ROLES)),
+            host=HostHandle(self._parts["host"]),
+            model=model,
+            inventory=self._plan.inventory,
+            crash_at=self._plan.crash_at,
+        )
+        await once(warm, "model server")
+        await self._new_core(self._spec, self._plan.resume)
+        self._watch = asyncio.create_task(self._keep_core(), name="keep core")
+        self._gateway = Gateway(self.socket, self.verbs, self._host_pids, identify=self.user_of)
+        await self._gateway.start()
+
+    async def _new_core(self, spec: CoreSpec, resume: bool) -> None:
+        core = CoreActor.remote()
+        await once(core.start.remote(spec, resume), "core")
+        self._parts["core"] = core
+        await self._note_pids()
+        self._ready.set()
+
+    async def _keep_core(self) -> None:
+        """Wait for the core's death and start the next, for ever."""
+        for _ in range(MOST_DEATHS):
+            await self._death()
+            self._ready.clear()
+            try:
+                await self._new_core(replace(self._spec, crash_at=""), resume=True)
+            except BailiwickError as error:
+                self._fail(error)
+                return
+        self._fail(Unreachable(f"the core died {MOST_DEATHS} times", do="see `bailiwick doctor`"))
+
+    async def _death(self) -> None:
+        """Return when the core's process is gone."""
+        while True:
+            try:
+                await self._parts["core"].pid.remote()
+            except RayActorError:
+                return
+            await self._note_pids()
+            await asyncio.sleep(PAUSE_S)
+
+    def _fail(self, error: BailiwickError) -> None:
+        self._failure = error
+        self._ready.set()
+        self._stop.set()
+
+    async def _note_pids(self) -> None:
+        """Ask every part for its process id; a part that is restarting has none."""
+        for name, part in self._parts.items():
+            try:
+                self._pids[name] = await asyncio.wait_for(once(part.pid.remote(), name), 2)
+            except (BailiwickError, TimeoutError):
+                self._pids[name] = 0
+
+    def _host_pids(self) -> set[int]:
+        """The tool host's process, whose descendants the gateway refuses."""
+        return {self._pids.get("host", 0)} - {0}

@@ -1,0 +1,110 @@
+"""The gateway's verbs, carried out by the core's actor. A core that died is waited for; a query is asked again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from runtime.actors.call import once
+from runtime.gateway.messages import (
+    Answer,
+    ApprovalView,
+    EventView,
+    RunView,
+    StatusView,
+    Submission,
+    TableView,
+    VerifyView,
+)
+from store.records.errors import Unreachable
+from store.records.identity import User
+
+WAIT_S = 2.0
+BATCH = 200
+OVER = frozenset({"completed", "completed-by-fallback", "denied", "failed", "cancelled", "parked"})
+
+
+class Kernel(Protocol):
+    """What the verbs need of the supervisor."""
+
+    async def core(self) -> Any:
+        """The handle of the core that is up, once it is. Raises Unreachable if none comes."""
+        ...
+
+    async def status(self) -> StatusView: ...
+    def request_stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class CoreVerbs:
+    """Verbs on behalf of one caller."""
+
+    kernel: Kernel
+    user: User
+
+    async def runs(self, limit: int = 50) -> list[RunView]:
+        views: list[RunView] = await self._query("runs", limit)
+        return views
+
+    async def run(self, run: str) -> RunView:
+        view: RunView = await self._query("run", run)
+        return view
+
+    async def events(self, after: int = 0, run: str = "", limit: int = 500, payloads: bool = False) -> list[EventView]:
+        views: list[EventView] = await self._query("events", after, run, limit, payloads, 0.0)
+        return views
+
+    async def sql(self, query: str) -> TableView:
+        table: TableView = await self._query("sql", query)
+        return table
+
+    async def verify(self) -> VerifyView:
+        view: VerifyView = await self._query("verify")
+        return view
+
+    async def approvals(self) -> list[ApprovalView]:
+        views: list[ApprovalView] = await self._query("waiting")
+        return views
+
+    async def status(self) -> StatusView:
+        return await self.kernel.status()
+
+    async def submit(self, submission: Submission) -> str:
+        """Asked once: a second try could start the run twice."""
+        run: str = await self._once("submit", submission, self.user)
+        return run
+
+    async def answer(self, answer: Answer) -> None:
+        await self._once("answer", answer, self.user)
+
+    async def stop(self) -> None:
+        self.kernel.request_stop()
+
+    async def follow(self, after: int = 0, run: str = "", payloads: bool = False) -> AsyncIterator[EventView]:
+        while True:
+            batch: list[EventView] = await self._query("events", after, run, BATCH, payloads, WAIT_S)
+            for view in batch:
+                after = view.event["seq"]
+                yield view
+            if run and not batch and (await self.run(run)).status in OVER:
+                last = await self.events(after, run, BATCH, payloads)
+                for view in last:
+                    yield view
+                return
+
+    async def _once(self, method: str, *arguments: Any) -> Any:
+        core = await self.kernel.core()
+        return await once(core.call.remote(method, arguments), "core")
+
+    async def _query(self, method: str, *arguments: Any) -> Any:
+        return await patient(lambda: self._once(method, *arguments))
+
+
+async def patient(ask: Callable[[], Any], tries: int = 3) -> Any:
+    """The answer to a query; a core that dies while it answers is asked again in its next epoch."""
+    for _ in range(tries - 1):
+        try:
+            return await ask()
+        except Unreachable:
+            await asyncio.sleep(0.3)
+    return await ask()

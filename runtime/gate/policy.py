@@ -1,0 +1,204 @@
+"""The policy engine: Cedar, parsed and validated once, asked for every call. The only door to cedarpy.
+
+Nothing is allowed that no policy permits. Cedar itself skips a policy that fails to evaluate, so that a failing forbid
+would open the door; here any error, of any policy, denies. User and agent are asked about separately and both must be
+permitted, so that neither can lend the other a right (Hardy, The Confused Deputy, 1988).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import cedarpy
+
+from runtime.gate.call import ToolCall
+from runtime.gate.decision import Decision, Ruling
+from runtime.gate.inventory import Inventory
+from runtime.gate.policy_files import PolicyFile, policy_files, statements
+from runtime.gate.policy_schema import context, entities, resource, schema, uid
+from runtime.gate.rules import Finding, Rule, rule
+from store.records.canonical import Json, digest
+from store.records.errors import SettingsError
+from store.records.identity import Principal
+from tools.record import ToolRecord
+
+_ENTITIES_KEPT = 64
+_SEVERITY: dict[Ruling, int] = {"allow": 0, "suspend": 1, "deny": 2}
+
+
+class Policy:
+    """The rules of a site over the tools that are there."""
+
+    def __init__(
+        self, files: Sequence[PolicyFile], rules: Sequence[Rule], records: Sequence[ToolRecord], inventory: Inventory
+    ) -> None:
+        """Use `load`. The rules have been examined and are known to fit records and inventory."""
+        described = _schema(rules, records, inventory)
+        self._schema = cedarpy.Schema.from_json_str(json.dumps(described))
+        self._all = _policy_set(rules)
+        self._without_approvals = _policy_set([each for each in rules if not each.approval])
+        self._approvals = frozenset(each.name for each in rules if each.approval)
+        self._tools = {record.name: record.digest for record in records}
+        self._inventory = inventory
+        self._entities: dict[Principal, cedarpy.Entities] = {}
+        self.policy_names = tuple(sorted(each.name for each in rules))
+        self._digest = digest({"policies": [[Path(file.path).name, file.text] for file in files], "schema": described})
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path | Sequence[Path],
+        records: Iterable[ToolRecord],
+        inventory: Inventory | None = None,
+    ) -> "Policy":
+        """The policies of a shipped set (by name), a folder or files, for these tools.
+
+        Raises SettingsError, naming file and line, if one cannot be read, does not parse, has no name or another's,
+        does not fit the schema, or forbids something to a tool that is not there.
+        """
+        records, inventory = list(records), inventory or Inventory()
+        files = policy_files(source)
+        rules, findings = examine(files, records, inventory)
+        for finding in findings:
+            if finding.problem:
+                raise finding.error()
+        return cls(files, rules, records, inventory)
+
+    @property
+    def digest(self) -> str:
+        """The hex SHA-256 of the policies' text and the schema: the version that approvals bind to."""
+        return self._digest
+
+    def decide(self, call: ToolCall) -> Decision:
+        """The ruling on a call. Never raises: whatever goes wrong denies, and is told in `errors`."""
+        try:
+            if self._tools.get(call.record.name) != call.record.digest:
+                raise ValueError(f"{call.record.name} is not the tool that the policies were loaded for")
+            rulings = self._rulings(call)
+        except Exception as error:
+            return Decision("deny", (), self._digest, (f"{type(error).__name__}: {error}",))
+        effect = max((each.effect for each in rulings), key=_SEVERITY.__getitem__)
+        decisive = [each for each in rulings if each.effect == effect]
+        return Decision(
+            effect,
+            tuple(sorted({name for each in decisive for name in each.policies})),
+            self._digest,
+            tuple(error for each in decisive for error in each.errors),
+        )
+
+    def _rulings(self, call: ToolCall) -> list[Decision]:
+        """One ruling with the user as principal, one with the agent, in one and the same context."""
+        known = self._entities_of(call.principal)
+        common = {
+            "action": uid("Action", call.record.name),
+            "resource": resource(call, self._inventory),
+            "context": json.dumps(context(call)),
+        }
+        principals = uid("User", call.principal.user.name), uid("Agent", call.principal.agent.name)
+        return [self._ruling({"principal": each, **common}, known) for each in principals]
+
+    def _ruling(self, request: Json, known: cedarpy.Entities) -> Decision:
+        """Suspend only what would be allowed if there were no approval policies; Cedar reports a forbid alike whether
+        or not anything permits, hence the second question."""
+        first = self._ask(request, self._all, known)
+        if first.effect == "allow" or first.errors or not self._approvals.issuperset(first.policies or ("",)):
+            return first
+        second = self._ask(request, self._without_approvals, known)
+        return Decision("suspend", first.policies, self._digest) if second.effect == "allow" else second
+
+    def _ask(self, request: Json, policies: cedarpy.PolicySet, known: cedarpy.Entities) -> Decision:
+        answer = cedarpy.is_authorized(request, policies, known, self._schema)
+        errors = tuple(answer.diagnostics.errors)
+        if answer.decision is cedarpy.Decision.NoDecision and not errors:
+            errors = ("the engine came to no decision",)
+        if errors:
+            return Decision("deny", (), self._digest, errors)
+        effect: Ruling = "allow" if answer.decision is cedarpy.Decision.Allow else "deny"
+        return Decision(effect, tuple(answer.diagnostics.reasons), self._digest)
+
+    def _entities_of(self, principal: Principal) -> cedarpy.Entities:
+        """The principal's entities, parsed once for each of the last few principals."""
+        if principal not in self._entities:
+            if len(self._entities) >= _ENTITIES_KEPT:
+                self._entities.pop(next(iter(self._entities)))
+            text = json.dumps(entities(principal))
+            self._entities[principal] = cedarpy.Entities.from_json_str(text, self._schema)
+        return self._entities[principal]
+
+
+def examine(
+    files: Sequence[PolicyFile], records: Sequence[ToolRecord] | None, inventory: Inventory
+) -> tuple[list[Rule], list[Finding]]:
+    """Every rule that can be read; and the findings: what cannot be read first, then one for each rule.
+
+    With `records` None no tools are known: then every tool that a policy names is taken to exist, with no arguments.
+    """
+    rules: list[Rule] = []
+    problems: list[Finding] = []
+    for file in files:
+        found = list(statements(file))
+        for statement in found:
+            try:
+                rules.append(rule(statement, _parsed(statement.text)))
+            except SettingsError as error:
+                problems.append(Finding(error.where, problem=error.what, do=error.do))
+            except (ValueError, RecursionError) as error:
+                what = f"the policy does not parse: {_line(error)}"
+                problems.append(Finding(statement.where, problem=what, do="correct it"))
+        if not problems and _count(file.text) != len(found):
+            what = "the file is not the sum of its policies"
+            problems.append(Finding(file.path, problem=what, do="keep odd characters out of its comments"))
+    if not rules and not problems:
+        what = "there is no policy in it"
+        problems.append(Finding(files[0].path, problem=what, do="write one, or use a shipped set"))
+    return rules, [*problems, *_fitted(rules, records, inventory)]
+
+
+def _fitted(rules: list[Rule], records: Sequence[ToolRecord] | None, inventory: Inventory) -> Iterable[Finding]:
+    """A finding for each rule: fine, or how it does not fit its fellows, the tools and the schema."""
+    described = cedarpy.Schema.from_json_str(json.dumps(_schema(rules, records or (), inventory)))
+    tools = None if records is None else {record.name for record in records}
+    taken: Mapping[str, str] = {}
+    for each in rules:
+        problem, do = "", "correct it"
+        missing = sorted(each.actions - tools) if tools is not None else []
+        if each.name in taken:
+            problem, do = f"another policy is called {each.name} ({taken[each.name]})", "give each its own @id"
+        elif missing and each.effect == "forbid":
+            # A permit for a tool that is not there opens nothing; a forbid with a slip in the name would close nothing.
+            problem, do = f"{each.name} forbids {missing[0]}, and no tool is called that", "correct the name"
+        else:
+            errors = cedarpy.validate_policies(each.text, described).errors
+            if errors:
+                problem = f"{each.name} does not fit the schema: {_line(errors[0].error)}"
+        taken = {each.name: each.where, **taken}
+        yield Finding(each.where, each.name, each.effect, problem, do if problem else "")
+
+
+def _schema(rules: Iterable[Rule], records: Iterable[ToolRecord], inventory: Inventory) -> Json:
+    records = list(records)
+    named = {action for each in rules for action in each.actions}
+    return schema(records, inventory, sorted(named - {record.name for record in records}))
+
+
+def _policy_set(rules: Iterable[Rule]) -> cedarpy.PolicySet:
+    """The rules under their own names, so that reasons and errors are told by name."""
+    body = {"templates": {}, "staticPolicies": {each.name: each.body for each in rules}, "templateLinks": []}
+    return cedarpy.PolicySet.from_json_str(json.dumps(body))
+
+
+def _parsed(text: str) -> Json:
+    return json.loads(cedarpy.policies_to_json_str(text))
+
+
+def _count(text: str) -> int:
+    """How many policies the engine sees in a whole file: a check on our own way of taking it apart."""
+    try:
+        return len(cedarpy.PolicySet.from_str(text))
+    except ValueError:
+        return -1
+
+
+def _line(error: object) -> str:
+    """An engine's message as one line, without the number it gave the policy."""
+    return " ".join(str(error).replace("for policy `policy0`, ", "").split())[:300]

@@ -1,0 +1,131 @@
+"""What a run does, a line a step: event in, words out. Whoever prints decides how it looks."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runtime.gateway.messages import EventView
+from store.records.canonical import Json
+
+WIDTH = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One step in words. `mark` says who decided it; `tone` how it went."""
+
+    mark: Literal["model", "rule", "person", "core"]
+    actor: str
+    text: str
+    tone: Literal["plain", "good", "bad", "wait"] = "plain"
+
+
+def narrate(view: EventView) -> Line | None:
+    """The line for an event, or None for one that says nothing new to a person."""
+    event, payload = view.event, view.payload or {}
+    teller = _TELLERS.get(event["kind"])
+    return teller(event, payload) if teller else None
+
+
+def short(value: Json, width: int = WIDTH) -> str:
+    """A value on one line, cut for reading (the ledger has all of it); control characters are escaped."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _step(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
+    value, name = payload.get("value"), payload.get("name", "")
+    mark: Literal["model", "rule"] = "model" if payload.get("by") == "model" else "rule"
+    match payload.get("kind"):
+        case "route":
+            return Line(mark, "router", f"this is a task for the workflow {value['choice']}")
+        case "work":
+            call = f"{value['tool']} {short(value['arguments'], 80)}"
+            return Line(mark, "worker", f"proposes {call}")
+        case "ask":
+            return Line(mark, "worker", f"answers {short(value)}")
+        case "call":
+            tone: Literal["bad", "plain"] = "bad" if value["error"] else "plain"
+            return Line(mark, event["actor"], f"{name} {short(payload['arguments'], 50)} → {short(value['result'], 60)}", tone)
+        case "recall":
+            return Line(mark, event["actor"], f"remembers {len(value)} earlier incidents") if value else None
+        case "commit":
+            return Line("rule", event["actor"], f"committed {len(value)} of {len(value)} effects", "good")
+    return None
+
+
+def _failed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    mark: Literal["model", "rule"] = "model" if payload.get("by") == "model" else "rule"
+    return Line(mark, event["actor"], f"{payload['kind']}: {short(payload['error']['what'])}", "bad")
+
+
+def _staged(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    mark: Literal["model", "rule"] = "model" if payload["by"] == "model" else "rule"
+    return Line(mark, event["actor"], f"stages {payload['name']} {short(payload['arguments'], 70)}")
+
+
+def _reviewed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    value = payload["value"]
+    tone: Literal["good", "bad"] = "good" if value["verdict"] == "approve" else "bad"
+    return Line("model", "reviewer", f"{value['verdict']}s the change set: {short(value['reason'], 70)}", tone)
+
+
+def _decision(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
+    if event["decision"] == "allow" and not payload.get("reviewed"):
+        return None
+    tone: Literal["plain", "bad", "wait"] = {"deny": "bad", "suspend": "wait"}.get(event["decision"], "plain")  # type: ignore[assignment]
+    rules = ", ".join(payload.get("policies", ())) or "no policy permits it"
+    return Line("rule", "policy", f"{event['decision']} {event['tool']} by {rules}", tone)
+
+
+def _asked(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    return Line("person", "approval", f"{payload['tool']} waits for a person ({payload['approval']})", "wait")
+
+
+def _answered(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    yes = event["decision"] == "yes"
+    return Line("person", event["principal"], f"says {event['decision']} to {event['tool']}", "good" if yes else "bad")
+
+
+def _intent(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    return Line("rule", "gate", f"intent on disk: {event['tool']}")
+
+
+def _outcome(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    tone: Literal["bad", "good"] = "bad" if payload.get("error") else "good"
+    return Line("rule", "gate", f"outcome on disk: {event['tool']}", tone)
+
+
+def _note(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
+    return Line("rule", event["actor"], short(payload["text"])) if "text" in payload else None
+
+
+def _resumed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    return Line("core", "core", f"resumes the run in epoch {event['epoch']}", "wait")
+
+
+def _parked(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    return Line("core", "core", f"parked: {short(payload['text'])}", "wait")
+
+
+def _ended(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    good = event["decision"].startswith("completed")
+    return Line("core", "core", f"{event['decision']}: {short(payload.get('text') or '')}", "good" if good else "bad")
+
+
+_TELLERS = {
+    "step.completed": _step,
+    "step.failed": _failed,
+    "staged": _staged,
+    "review.completed": _reviewed,
+    "decision": _decision,
+    "approval.requested": _asked,
+    "approval.answered": _answered,
+    "effect.intent": _intent,
+    "effect.outcome": _outcome,
+    "note": _note,
+    "run.resumed": _resumed,
+    "run.parked": _parked,
+    "run.ended": _ended,
+}

@@ -1,0 +1,218 @@
+"""The ledger: opened by one process, appended to from any thread, asked from any thread."""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+
+from store.ledger import schema
+from store.ledger.archive import Archive, make_key, read_key
+from store.ledger.errors import LedgerFailed
+from store.ledger.lock import FolderLock, unusable
+from store.ledger.reader import Reader, RunRow
+from store.ledger.sealer import Sealer
+from store.ledger.watermark import Watermark
+from store.ledger.writer import Entry, Writer, first_line
+from store.records.canonical import Json
+from store.records.errors import IntegrityError, SettingsError, Timeout
+from store.records.event import Draft, Event
+
+EVERYTHING = 2**31
+
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "temp_directory": "",
+    "lock_configuration": True,
+}
+
+
+class Pending:
+    """An event that is sealed, and on its way to the disk. When one is there, so are all that were appended before."""
+
+    __slots__ = ("_watermark", "event")
+
+    def __init__(self, event: Event, watermark: Watermark) -> None:
+        self.event = event
+        self._watermark = watermark
+
+    def wait(self, timeout: float | None = None) -> Event:
+        """Block until the event is on disk. Raises LedgerFailed, or Timeout after `timeout` seconds."""
+        if not self._watermark.wait(self.event.seq, timeout):
+            raise Timeout(f"event {self.event.seq} is not on disk after {timeout:g} s")
+        return self.event
+
+    async def durable(self) -> Event:
+        """As `wait`, for a task, without a limit of its own."""
+        await self._watermark.arrive(self.event.seq)
+        return self.event
+
+
+class Ledger:
+    """The events and payloads of one data folder. Use `open`."""
+
+    def __init__(
+        self, folder: Path, lock: FolderLock, connection: duckdb.DuckDBPyConnection, *, read_only: bool
+    ) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        self.reader = Reader(connection, str(folder))
+        self.archive = Archive(self._key())
+        self._lock = lock
+        self._connection = connection
+        self._sealing = threading.Lock()
+        last, epoch = self.reader.last_seq(), self.reader.last_epoch()
+        self._watermark = Watermark(last)
+        self._sealer = Sealer(last, epoch + 1, {} if read_only else self.reader.heads())
+        self._writer = None if read_only else Writer(connection, self._watermark, str(folder))
+        if self._writer:
+            self._writer.start()
+        self._closed = False
+
+    @classmethod
+    def open(cls, folder: Path, *, read_only: bool = False) -> "Ledger":
+        """Open the ledger in `folder`, and make it if it is not there; read-only, it starts and writes nothing.
+
+        Raises Unreachable if another process has it, SettingsError if the folder cannot be used, IntegrityError if
+        what is there is no ledger of this version.
+        """
+        if not read_only:
+            _prepare(folder)
+        lock = FolderLock(folder, shared=read_only)
+        connection = None
+        try:
+            connection = _connect(folder / "ledger.duckdb", read_only)
+            if not read_only and not schema.exists(connection):
+                schema.create(connection)
+            schema.check(connection, str(folder))
+            return cls(folder, lock, connection, read_only=read_only)
+        except BaseException:
+            if connection:
+                connection.close()
+            lock.release(clear=not read_only)
+            raise
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of what this opening appends: one above the highest that is recorded."""
+        return self._sealer.epoch
+
+    def append(self, draft: Draft, payload: Json | None = None) -> Pending:
+        """Seal a draft and send it to the disk. Calls from several threads are numbered in the order they get here.
+
+        Raises Unstorable if draft or payload cannot be kept (nothing is recorded then), LedgerFailed if the ledger
+        takes nothing more.
+        """
+        self._watermark.check()
+        if self._writer is None:
+            raise LedgerFailed("the ledger is open for reading only", str(self.folder))
+        packed = None if payload is None else self.archive.pack(draft.tenant, payload)
+        with self._sealing:
+            self._watermark.check()
+            event, data, digest = self._sealer.seal(draft, packed.id if packed else "")
+            self._writer.put(Entry(event, data, digest, packed))
+        return Pending(event, self._watermark)
+
+    def payload(self, id: str) -> Json:
+        """The value of a payload. Raises IntegrityError if it is missing or not what was recorded."""
+        return self.archive.unpack(self.reader.payload(id))
+
+    def events(self, after: int = 0, run: str = "", limit: int = 500, kinds: Sequence[str] = ()) -> list[Event]:
+        """Up to `limit` durable events numbered above `after`, in order; of one run, of some kinds, if given."""
+        return self.reader.events(after, run, limit, kinds)
+
+    def run_events(self, run: str) -> list[Event]:
+        """Every durable event of a run, in order."""
+        return self.reader.events(run=run, limit=EVERYTHING) if run else []
+
+    def runs(self, limit: int = 50) -> list[RunRow]:
+        """The newest runs first."""
+        return self.reader.runs(limit)
+
+    def open_runs(self) -> list[RunRow]:
+        """The runs that have been submitted and have not ended, oldest first."""
+        return self.reader.open_runs()
+
+    def find_run(self, beginning: str) -> RunRow:
+        """The one run whose id begins so. Raises SettingsError if there is none, or more than one."""
+        return self.reader.find_run(beginning)
+
+    def last_seq(self) -> int:
+        """The number of the last durable event; 0 if there is none."""
+        return self._watermark.at
+
+    def wait(self, after: int, timeout_s: float) -> bool:
+        """Block until there is a durable event numbered above `after`; False after `timeout_s` seconds."""
+        return self._watermark.wait(after + 1, timeout_s)
+
+    async def beyond(self, after: int, timeout_s: float | None = None) -> bool:
+        """As `wait`, for a task. None waits for ever."""
+        return await self._watermark.arrive(after + 1, timeout_s)
+
+    def close(self) -> None:
+        """Write what is queued, then close. May be called twice, and after a failure."""
+        with self._sealing:
+            if self._closed:
+                return
+            self._closed = True
+        if self._writer:
+            self._writer.stop()
+        self._watermark.fail(LedgerFailed("the ledger is closed", str(self.folder)))
+        try:
+            self._connection.close()
+        except duckdb.Error as error:
+            raise LedgerFailed(f"the ledger did not close: {first_line(error)}", str(self.folder)) from None
+        finally:
+            self._lock.release(clear=not self.read_only)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _key(self) -> bytes:
+        path = self.folder / "keys" / "payload.key"
+        if self.read_only or path.exists() or self.reader.has_payloads():
+            return read_key(path)
+        return make_key(path)
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            # DuckDB makes its write-ahead log under the umask of the moment; the folder is what keeps others out.
+            folder.chmod(0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise unusable(folder, error) from None
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Files made meanwhile are for this user alone. The umask belongs to the process: keep this short."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    if read_only and not path.exists():
+        raise SettingsError("there is no ledger yet", str(path.parent), "run a task first")
+    try:
+        with _private():
+            return duckdb.connect(str(path), read_only=read_only, config=_CONFIG)
+    except duckdb.Error as error:
+        if path.exists() and not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
+            raise SettingsError("the ledger cannot be opened", str(path), "run as the user that owns it") from None
+        raise IntegrityError(f"the ledger cannot be opened: {first_line(error)}", str(path)) from None

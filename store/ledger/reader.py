@@ -1,0 +1,151 @@
+"""The reader: events and runs out of the tables. It sees what is committed, and changes nothing.
+
+Events come from their canonical bytes, which are compared with their hash each time; columns only find them.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+
+from store.ledger import schema
+from store.ledger.archive import Payload
+from store.ledger.errors import LedgerFailed
+from store.ledger.writer import first_line
+from store.records.canonical import sha256
+from store.records.errors import IntegrityError, SettingsError
+from store.records.event import Event
+from store.records.kinds import Kind
+
+_RUN_COLUMNS = (
+    "run, tenant, principal, workflow, workflow_version, status, "
+    f"strftime(started, {schema.TIME}), coalesce(strftime(ended, {schema.TIME}), ''), "
+    "events, model_calls, tokens, device_ms, cost_micros, first_seq, last_seq, submission, outcome"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run, summed up from its events.
+
+    `status` is how it ended, or `running`, `waiting` (an approval is not answered) or `parked` (its last event is an
+    effect in doubt). Times are UTC ISO 8601; `submission` and `outcome` are the payload ids of its first event and of
+    its last, empty if there is none. `model_calls` counts events with a model digest and tokens.
+    """
+
+    run: str
+    tenant: str
+    principal: str
+    workflow: str
+    workflow_version: int
+    status: str
+    started: str
+    ended: str
+    events: int
+    model_calls: int
+    tokens: int
+    device_ms: int
+    cost_micros: int
+    first_seq: int
+    last_seq: int
+    submission: str
+    outcome: str
+
+
+class Reader:
+    """Safe from any thread: every question gets a cursor, which is a connection of its own."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, where: str) -> None:
+        self._connection = connection
+        self._where = where
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for as long as it is needed. Raises LedgerFailed if the database does not answer."""
+        try:
+            cursor = self._connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+        except duckdb.Error as error:
+            raise LedgerFailed(f"the ledger cannot be read: {first_line(error)}", self._where) from None
+
+    def events(self, after: int = 0, run: str = "", limit: int = 500, kinds: Sequence[str] = ()) -> list[Event]:
+        """Up to `limit` events numbered above `after`, in order; of one run, of some kinds, if these are given."""
+        asked: dict[str, object] = {"seq > ?": after}
+        if run:
+            asked["run = ?"] = run
+        if kinds:
+            asked["kind IN ?"] = [str(kind) for kind in kinds]
+        query = f"SELECT seq, hash, bytes FROM events WHERE {' AND '.join(asked)} ORDER BY seq LIMIT ?"
+        with self.cursor() as cursor:
+            rows = cursor.execute(query, [*asked.values(), limit]).fetchall()
+        return [_event(*row) for row in rows]
+
+    def last_seq(self) -> int:
+        """The number of the last committed event; 0 if there is none."""
+        return self._number("SELECT coalesce(max(seq), 0) FROM events")
+
+    def last_epoch(self) -> int:
+        """The highest epoch; 0 if there is no event."""
+        return self._number("SELECT coalesce(max(epoch), 0) FROM events")
+
+    def heads(self) -> dict[str, str]:
+        """The hash of each actor's last event, computed from its bytes."""
+        with self.cursor() as cursor:
+            rows = cursor.execute("SELECT actor, arg_max(bytes, seq) FROM events GROUP BY actor").fetchall()
+        return {actor: sha256(data) for actor, data in rows}
+
+    def runs(self, limit: int = 50) -> list[RunRow]:
+        """The newest runs first."""
+        newest = f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' ORDER BY seq DESC LIMIT ?"
+        return self._runs(newest, [limit])
+
+    def open_runs(self) -> list[RunRow]:
+        """The runs that have been submitted and have not ended, oldest first."""
+        ended = f"SELECT run FROM events WHERE kind = '{Kind.RUN_ENDED}'"
+        still = f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' AND run NOT IN ({ended})"
+        return self._runs(still, [])[::-1]
+
+    def find_run(self, beginning: str) -> RunRow:
+        """The one run whose id begins so. Raises SettingsError if there is none, or more than one."""
+        query = f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' AND starts_with(run, ?) LIMIT 2"
+        found = self._runs(query, [beginning]) if beginning else []
+        if len(found) != 1:
+            what = "several runs begin" if found else "no run begins"
+            raise SettingsError(f"{what} with {beginning[:64]!r}", do="`bailiwick runs list` shows them")
+        return found[0]
+
+    def payload(self, id: str) -> Payload:
+        """A row of the archive. Raises IntegrityError if it is not there."""
+        with self.cursor() as cursor:
+            row = cursor.execute("SELECT id, tenant, size, data FROM payloads WHERE id = ?", [id]).fetchone()
+        if row is None:
+            raise IntegrityError(f"payload {id} is missing", self._where)
+        return Payload(*row)
+
+    def has_payloads(self) -> bool:
+        """Whether the archive holds anything."""
+        return bool(self._number("SELECT count(*) FROM (SELECT 1 FROM payloads LIMIT 1)"))
+
+    def _runs(self, which: str, values: list[object]) -> list[RunRow]:
+        events = f"(SELECT * FROM events WHERE run IN ({which}))"
+        query = f"SELECT {_RUN_COLUMNS} FROM ({schema.RUNS.format(events=events)}) ORDER BY first_seq DESC"
+        with self.cursor() as cursor:
+            return [RunRow(*row) for row in cursor.execute(query, values).fetchall()]
+
+    def _number(self, query: str) -> int:
+        with self.cursor() as cursor:
+            row = cursor.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _event(seq: int, digest: str, data: bytes) -> Event:
+    if sha256(data) != digest:
+        raise IntegrityError(f"event {seq} is not what was recorded", do="`bailiwick audit verify` names all damage")
+    try:
+        return Event.parse(data)
+    except (ValueError, TypeError, KeyError):
+        raise IntegrityError(f"event {seq} is not an event that this version can read") from None

@@ -1,0 +1,113 @@
+"""The tables. Every column of `events` but the last two is a field of the Event, projected for queries.
+
+The truth is the column `bytes`: the canonical bytes, whose digest is `hash`. Nothing here may ever change a row.
+"""
+
+from dataclasses import fields
+
+import duckdb
+
+from store.records.canonical import Json, canonical
+from store.records.errors import IntegrityError
+from store.records.event import Event
+from store.records.kinds import Kind
+
+SCHEMAS = frozenset({1})
+"""The schema numbers of events that this version can verify and replay."""
+
+FIELDS = tuple(field.name for field in fields(Event))
+
+_TYPES = {int: "BIGINT", str: "VARCHAR"}
+
+TIME = "'%Y-%m-%dT%H:%M:%S.%fZ'"
+"""How DuckDB writes a time as an event does."""
+
+
+def _kind_of(name: str) -> str:
+    if name == "time":
+        return "TIMESTAMP"  # UTC; a TIMESTAMPTZ could only be fetched with pytz
+    if name == "labels":
+        return "VARCHAR"  # their canonical JSON
+    annotation = next(field.type for field in fields(Event) if field.name == name)
+    if not isinstance(annotation, type) or annotation not in _TYPES:
+        raise TypeError(f"no column type for the field {name!r}")
+    return _TYPES[annotation]
+
+
+EVENT_COLUMNS = {name: _kind_of(name) for name in FIELDS} | {"hash": "VARCHAR", "bytes": "BLOB"}
+PAYLOAD_COLUMNS = {"id": "VARCHAR", "tenant": "VARCHAR", "size": "BIGINT", "data": "BLOB"}
+
+_TABLES = {"events": (EVENT_COLUMNS, "seq"), "payloads": (PAYLOAD_COLUMNS, "id")}
+
+PROJECTED = ", ".join(f"strftime(time, {TIME}) AS time" if name == "time" else f'"{name}"' for name in FIELDS)
+"""The select list that gives the fields as an event's JSON has them, with the labels as canonical text."""
+
+RUNS = f"""
+    SELECT run,
+        any_value(tenant) FILTER (kind = '{Kind.RUN_SUBMITTED}') AS tenant,
+        any_value(principal) FILTER (kind = '{Kind.RUN_SUBMITTED}') AS principal,
+        coalesce(arg_max(workflow, seq) FILTER (workflow <> ''), '') AS workflow,
+        coalesce(arg_max(workflow_version, seq) FILTER (workflow <> ''), 0) AS workflow_version,
+        CASE WHEN count(*) FILTER (kind = '{Kind.RUN_ENDED}') > 0
+                THEN any_value(decision) FILTER (kind = '{Kind.RUN_ENDED}')
+            WHEN count(*) FILTER (kind = '{Kind.EFFECT_IN_DOUBT}' AND seq = newest) > 0 THEN 'parked'
+            WHEN count(*) FILTER (kind = '{Kind.APPROVAL_REQUESTED}')
+                > count(*) FILTER (kind = '{Kind.APPROVAL_ANSWERED}') THEN 'waiting'
+            ELSE 'running' END AS status,
+        min(time) AS started,
+        max(time) FILTER (kind = '{Kind.RUN_ENDED}') AS ended,
+        count(*) AS events,
+        count(*) FILTER (model_digest <> '' AND tokens > 0) AS model_calls,
+        sum(tokens)::BIGINT AS tokens,
+        sum(device_ms)::BIGINT AS device_ms,
+        sum(cost_micros)::BIGINT AS cost_micros,
+        min(seq) AS first_seq,
+        max(seq) AS last_seq,
+        coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_SUBMITTED}'), '') AS submission,
+        coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_ENDED}'), '') AS outcome
+    FROM (SELECT *, max(seq) OVER (PARTITION BY run) AS newest FROM {{events}} WHERE run <> '')
+    GROUP BY run HAVING count(*) FILTER (kind = '{Kind.RUN_SUBMITTED}') > 0
+"""
+"""One row a run, over the relation put in for `{events}`."""
+
+
+def create(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables of an empty database."""
+    connection.begin()
+    for table, (columns, key) in _TABLES.items():
+        body = ", ".join(
+            f'"{name}" {kind}' + (" NOT NULL" if name != "labels" else "") for name, kind in columns.items()
+        )
+        connection.execute(f'CREATE TABLE {table} ({body}, PRIMARY KEY ("{key}"))')
+    connection.commit()
+
+
+def exists(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the database holds any table at all."""
+    return bool(connection.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchall())
+
+
+def check(connection: duckdb.DuckDBPyConnection, where: str) -> None:
+    """Raise IntegrityError unless the tables are those that this version writes."""
+    for table, (columns, _) in _TABLES.items():
+        found = connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
+        ).fetchall()
+        if dict(found) != columns:
+            raise IntegrityError(
+                f"the table {table!r} of the ledger is not one that this version writes",
+                where,
+                "use the version of Bailiwick that wrote it, or another data folder",
+            )
+
+
+def row(event: Event, data: bytes, digest: str) -> tuple[Json, ...]:
+    """The row of an event, in the order of EVENT_COLUMNS. `data` and `digest` are its bytes and their SHA-256."""
+    values = [getattr(event, name) for name in FIELDS]
+    values[FIELDS.index("labels")] = labels_text(event.labels.json() if event.labels else None)
+    return (*values, digest, data)
+
+
+def labels_text(labels: Json) -> str | None:
+    """The column text of labels in their JSON form."""
+    return None if labels is None else canonical(labels).decode()
