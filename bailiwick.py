@@ -2,13 +2,14 @@
 
 from runtime.contract.fake import FakeRun
 from runtime.contract.run import Run
-from runtime.contract.values import Receipt, Ref, Staged, Verdict, Work
+from runtime.contract.values import Example, Receipt, Ref, Staged, Verdict, Work
 from runtime.contract.workflow import Workflow, workflow
 from store.records.errors import BudgetExceeded, Denied, InDoubt, ModelFailed, Timeout, ToolFailed
 
 __all__ = [
     "BudgetExceeded",
     "Denied",
+    "Example",
     "FakeRun",
     "InDoubt",
     "ModelFailed",

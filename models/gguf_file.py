@@ -92,24 +92,25 @@ class _Reader:
         return length
 
 
-def read_header(path: Path) -> Header:
-    """The header of the GGUF at `path`; also checks that all the tensors it lists lie within the file.
+def read_header(file: BinaryIO, path: Path) -> Header:
+    """The header of the open GGUF `file`; also checks that all the tensors it lists lie within it.
+
+    `path` is what errors name.
 
     Raises NotAModel if the file is no GGUF, truncated, or malformed; OSError if it cannot be read.
     """
-    with path.open("rb") as file:
-        reader = _Reader(file, path)
-        if reader.size < 4 or reader.take(4) != MAGIC:
-            raise NotAModel("this is not a GGUF file", str(path), "give the path of a model in GGUF format")
-        version = int(reader.number("<I"))
-        if version not in (2, 3):
-            raise NotAModel(f"GGUF version {version} is not supported", str(path), "convert the model to GGUF version 3")
-        tensors, entries = reader.count("tensors"), reader.count("metadata entries")
-        header = Header()
-        for _ in range(entries):
-            _read_entry(reader, header)
-        _read_tensors(reader, header, tensors)
-        return header
+    reader = _Reader(file, path)
+    if reader.size < 4 or reader.take(4) != MAGIC:
+        raise NotAModel("this is not a GGUF file", str(path), "give the path of a model in GGUF format")
+    version = int(reader.number("<I"))
+    if version not in (2, 3):
+        raise NotAModel(f"GGUF version {version} is not supported", str(path), "convert the model to GGUF version 3")
+    tensors, entries = reader.count("tensors"), reader.count("metadata entries")
+    header = Header()
+    for _ in range(entries):
+        _read_entry(reader, header)
+    _read_tensors(reader, header, tensors)
+    return header
 
 
 def _read_entry(reader: _Reader, header: Header) -> None:

@@ -11,8 +11,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from models.errors import NotAModel
 from models.gguf_file import Header, read_header
@@ -73,7 +74,7 @@ class Model:
         return replace(self, name=check_name(name))
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
+    def opened(self) -> Iterator[BufferedReader]:
         """The model's file, open for reading, after its sha256 was found to be the recorded one.
 
         Raises SettingsError if the file is gone or cannot be read, IntegrityError if it is not the recorded one.
@@ -114,16 +115,17 @@ def name_of(file: Path) -> str:
 
 
 @contextmanager
-def open_file(path: Path, do: str) -> Iterator[BinaryIO]:
+def open_file(path: Path, do: str) -> Iterator[BufferedReader]:
     """A regular file, open for reading. Raises SettingsError, ending in `do`, if there is none."""
     try:
         # A named pipe would block the open for ever; the kind is checked on what was opened, not on the path.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise SettingsError(f"there is no readable model file: {error.strerror}", str(path), do) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SettingsError("a model must be a regular file", str(path), do)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SettingsError("a model must be a regular file", str(path), do)
         yield file
 
 
@@ -134,7 +136,8 @@ def describe(file: Path, name: str = "", licence: str = "") -> Model:
     """
     name = check_name(name or name_of(file))
     with open_file(file, "give the path of a GGUF file") as opened:
-        header = read_header(file)
+        header = read_header(opened, file)
+        opened.seek(0)
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
         size = os.fstat(opened.fileno()).st_size
     architecture = header.text("general.architecture")

@@ -6,7 +6,7 @@ This class knows no Ray; its actor wraps it, and tests run it in their own proce
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class World:
     agents: Agents
     memory: Memories
     workflows: Mapping[str, Workflow]
-    inventory: Inventory = Inventory()
+    inventory: Inventory = field(default_factory=Inventory)
     models: Sequence[Mapping[str, Any]] = ()
 
 
@@ -97,9 +97,7 @@ class Core:
         """As Queries.run."""
         return self._live(await self.queries.run(run))
 
-    async def events(
-        self, after: int, run: str, limit: int, payloads: bool, wait_s: float
-    ) -> list[EventView]:
+    async def events(self, after: int, run: str, limit: int, payloads: bool, wait_s: float) -> list[EventView]:
         """As Queries.events; if there is none yet, waits up to `wait_s` seconds for one."""
         found = await self.queries.events(after, run, limit, payloads)
         if not found and wait_s > 0 and await self.ledger.beyond(self.ledger.last_seq(), wait_s):
@@ -143,4 +141,3 @@ class Core:
     def _note(self, kind: Kind, payload: Any, **facts: Any) -> Any:
         draft = Draft(kind=kind, tenant=self._tenant, actor="core", actor_version=CORE_VERSION, **facts)
         return self.ledger.append(draft, payload)
-

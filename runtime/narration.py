@@ -35,7 +35,8 @@ def short(value: Json, width: int = WIDTH) -> str:
 
 
 def _step(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
-    value, name = payload.get("value"), payload.get("name", "")
+    value: Any = payload.get("value")
+    name = payload.get("name", "")
     mark: Literal["model", "rule"] = "model" if payload.get("by") == "model" else "rule"
     match payload.get("kind"):
         case "route":
@@ -47,7 +48,9 @@ def _step(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
             return Line(mark, "worker", f"answers {short(value)}")
         case "call":
             tone: Literal["bad", "plain"] = "bad" if value["error"] else "plain"
-            return Line(mark, event["actor"], f"{name} {short(payload['arguments'], 50)} → {short(value['result'], 60)}", tone)
+            return Line(
+                mark, event["actor"], f"{name} {short(payload['arguments'], 50)} → {short(value['result'], 60)}", tone
+            )
         case "recall":
             return Line(mark, event["actor"], f"remembers {len(value)} earlier incidents") if value else None
         case "commit":
@@ -65,7 +68,7 @@ def _staged(event: dict[str, Any], payload: dict[str, Any]) -> Line:
     return Line(mark, event["actor"], f"stages {payload['name']} {short(payload['arguments'], 70)}")
 
 
-def _reviewed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+def _reviewed(_: dict[str, Any], payload: dict[str, Any]) -> Line:
     value = payload["value"]
     tone: Literal["good", "bad"] = "good" if value["verdict"] == "approve" else "bad"
     return Line("model", "reviewer", f"{value['verdict']}s the change set: {short(value['reason'], 70)}", tone)
@@ -79,16 +82,16 @@ def _decision(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
     return Line("rule", "policy", f"{event['decision']} {event['tool']} by {rules}", tone)
 
 
-def _asked(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+def _asked(_: dict[str, Any], payload: dict[str, Any]) -> Line:
     return Line("person", "approval", f"{payload['tool']} waits for a person ({payload['approval']})", "wait")
 
 
-def _answered(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+def _answered(event: dict[str, Any], _: dict[str, Any]) -> Line:
     yes = event["decision"] == "yes"
     return Line("person", event["principal"], f"says {event['decision']} to {event['tool']}", "good" if yes else "bad")
 
 
-def _intent(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+def _intent(event: dict[str, Any], _: dict[str, Any]) -> Line:
     return Line("rule", "gate", f"intent on disk: {event['tool']}")
 
 
@@ -101,11 +104,11 @@ def _note(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
     return Line("rule", event["actor"], short(payload["text"])) if "text" in payload else None
 
 
-def _resumed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+def _resumed(event: dict[str, Any], _: dict[str, Any]) -> Line:
     return Line("core", "core", f"resumes the run in epoch {event['epoch']}", "wait")
 
 
-def _parked(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+def _parked(_: dict[str, Any], payload: dict[str, Any]) -> Line:
     return Line("core", "core", f"parked: {short(payload['text'])}", "wait")
 
 

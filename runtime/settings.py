@@ -59,22 +59,24 @@ class Settings(BaseSettings):
     model: str = Field("", description="a name in the registry; empty: the default model")
     tools: FilePaths = Field((), description="files that list tool servers")
     workflows: FilePaths = Field((), description="Python files with workflows")
+    model_turns: int = Field(8, ge=1, le=1000, description="the most calls of one agent loop")
+    inventory: FilePath | None = Field(None, description="a JSON file that lists the trusted objects by kind")
     tenant: str = Field("local", pattern=NAME)
     unit: str = Field("", pattern=rf"{NAME}|^$", description="business unit; empty: the user's primary group")
     threads: int = Field(0, ge=0, le=1024, description="0: as many as the machine has cores")
-    context: int = Field(4096, ge=256, le=1_048_576)
+    context: int = Field(0, ge=0, le=1_048_576, description="0: as much as the model was made for")
     gpu_layers: int = Field(-1, ge=-1, description="-1: all that fit")
     require_gpu: bool = False
-    model_turns: int = Field(8, ge=1, le=1000)
+    tokens_per_proposal: int = Field(200, ge=16, description="what one answer of a model may generate")
     tokens_per_run: int = Field(20_000, ge=1)
-    tokens_per_proposal: int = Field(256, ge=16, description="what one answer of a model may generate")
+    calls_per_run: int = Field(64, ge=1)
     step_timeout_s: float = Field(60.0, gt=0)
     run_timeout_s: float = Field(600.0, gt=0)
     approval_expiry_s: float = Field(86_400.0, gt=0)
     debug: bool = False
 
     @classmethod
-    def load(cls, **flags: Any) -> Self:
+    def load(cls, **flags: Any) -> "Settings":
         """The settings in force here. `flags` win over all; those that are None were not given.
 
         Raises SettingsError for a value that is not allowed, naming the setting and the place that set it.

@@ -19,7 +19,7 @@ PROJECT_MAY_SET = frozenset({"model", "threads", "context", "gpu_layers", "requi
 PROJECT_MAY_LOWER = frozenset(
     {"model_turns", "tokens_per_run", "tokens_per_proposal", "step_timeout_s", "run_timeout_s", "approval_expiry_s"}
 )
-PATHS = frozenset({"data_dir", "runtime_dir"})
+PATHS = frozenset({"data_dir", "runtime_dir", "inventory"})
 PATH_LISTS = frozenset({"tools", "workflows"})
 
 
@@ -79,7 +79,9 @@ def _read(path: Path, fields: Mapping[str, FieldInfo]) -> SettingsFile:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             if found.st_uid not in (os.geteuid(), 0):
-                raise SettingsError("the settings file belongs to another user", str(path), "remove it or make it yours")
+                raise SettingsError(
+                    "the settings file belongs to another user", str(path), "remove it or make it yours"
+                )
             if stat.S_IMODE(found.st_mode) & 0o022:
                 raise SettingsError("others can write the settings file", str(path), f"chmod go-w {path}")
             values = tomllib.load(file)

@@ -1,4 +1,4 @@
-"""The listening sockets of a process and all that descend from it, TCP and Unix. Linux; reads /proc, changes nothing."""
+"""The listening sockets of a process and of all that descend from it, TCP and Unix. Linux; changes nothing."""
 
 import os
 import stat

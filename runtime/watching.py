@@ -51,7 +51,9 @@ class Watcher:
     async def _ask(self, view: ApprovalView) -> bool:
         if not sys.stdin.isatty():
             raise Waiting(
-                f"{view.tool} waits for a person", f"approval {view.approval}", "use --approve, or `bailiwick approvals`"
+                f"{view.tool} waits for a person",
+                f"approval {view.approval}",
+                "use --approve, or `bailiwick approvals`",
             )
         self.console.print(f"\n[bold]{escape(view.tool)}[/] needs your word, by {escape(', '.join(view.policies))}")
         self.console.print_json(data=view.arguments)

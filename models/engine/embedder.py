@@ -18,9 +18,10 @@ class Embedder:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        frame = runner.tokenize("", ends=True)
-        # What the model puts around a text, as in [CLS] text [SEP]: a window needs it too.
-        self._head, self._tail = frame[:1], frame[1:]
+        # What the model puts around a text, as in [CLS] text [SEP]: every window needs it.
+        framed, word = runner.tokenize("a", ends=True), runner.tokenize("a")
+        self._head = framed[: framed.index(word[0])]
+        self._tail = framed[len(self._head) + len(word) :]
 
     def embed(self, texts: Sequence[str], expired: Callable[[], bool]) -> tuple[NDArray[np.float32], int] | None:
         """The vectors of texts, float32 (texts, width), each of length 1, and the tokens that were computed.

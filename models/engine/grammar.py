@@ -7,7 +7,6 @@ nothing is fetched, and their size is bounded.
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,14 +81,14 @@ class Grammar:
             canonical(value)
         except (ValueError, RecursionError) as error:
             raise ModelFailed("the model's answer is not JSON that can be recorded", "", "bound the schema") from error
-        error = next(iter(self._validator.iter_errors(value)), None)
-        if error is not None:
-            raise ModelFailed(f"the model's answer does not fit the schema's {error.validator}", "/".join(_path(error)))
+        misfit = next(iter(self._validator.iter_errors(value)), None)
+        if misfit is not None:
+            raise ModelFailed(f"the model's answer does not fit the schema's {misfit.validator}", _path(misfit))
 
 
-def _path(error: jsonschema.ValidationError) -> Sequence[str]:
+def _path(error: jsonschema.ValidationError) -> str:
     """Where in the schema an error lies: its keywords, and nothing of the answer."""
-    return [str(part)[:40] for part in error.absolute_schema_path][:12]
+    return "/".join(str(part)[:40] for part in list(error.absolute_schema_path)[:12])
 
 
 class Grammars:

@@ -54,29 +54,24 @@ class Prefix:
             whole = self._memory.truncate(length)
             del self._held[length if whole else 0 :]
 
-    def feed(
-        self, tokens: Sequence[int], expired: Callable[[], bool], *, rows: int = 1
-    ) -> NDArray[np.float32] | None:
+    def feed(self, tokens: Sequence[int], expired: Callable[[], bool], *, rows: int = 1) -> NDArray[np.float32] | None:
         """Computes tokens after those that are held, and returns the logits after the last `rows` of them.
 
         Returns float32 (rows, vocabulary), valid until the next call, or None if time expired between two passes; what
-        was computed by then is kept. `rows` must not exceed one pass. Raises ModelFailed if llama.cpp fails.
+        was computed by then is kept. More than one row can be had only of tokens that fit one pass. Raises ModelFailed
+        if llama.cpp fails.
         """
-        first = len(tokens) % self._batch or self._batch
-        start, end = 0, max(first, rows) if len(tokens) > self._batch else len(tokens)
-        while True:
+        logits = None
+        for start in range(0, len(tokens), self._batch):
             if expired():
                 return None
-            part = tokens[start:end]
-            last = end == len(tokens)
+            part = tokens[start : start + self._batch]
             try:
-                logits = self._memory.decode(part, len(self._held), rows=rows if last else 1)
+                logits = self._memory.decode(part, len(self._held), rows=rows)
             except ModelFailed:
                 # After a failure llama.cpp may hold a part of the batch: nothing of it can be trusted.
                 self._memory.truncate(0)
                 self._held.clear()
                 raise
             self._held += part
-            if last:
-                return logits
-            start, end = end, min(end + self._batch, len(tokens))
+        return logits

@@ -25,8 +25,14 @@ from store.records.errors import ModelFailed, SettingsError, Unreachable
 Floats = NDArray[np.float32]
 BATCH = 256
 """Tokens computed in one pass at most: small enough that a deadline is noticed in time, large enough to be fast."""
+LONGEST_TEXT = 2**24
+"""Bytes of one text at most: more than the largest contexts hold."""
 SEQUENCES = 16
 """Texts embedded in one pass at most."""
+
+
+_ERROR = 4
+"""GGML_LOG_LEVEL_ERROR of ggml.h."""
 
 
 class _Log:
@@ -44,7 +50,7 @@ class _Log:
         line = (text or b"").decode("utf-8", "replace")
         if found := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
             self.offloaded = int(found[1])
-        if level == 3 and line.strip():
+        if level == _ERROR and line.strip():
             self.lines.append(line.strip())
         if self.debug:
             sys.stderr.write(line)
@@ -96,7 +102,8 @@ class Runner:
         self._vocab: Any = llama.llama_model_get_vocab(self._model)
         self._memory: Any = llama.llama_get_memory(self._context)
         self.offloaded = _log.offloaded
-        self.context = int(llama.llama_n_ctx(self._context))
+        # llama.cpp rounds the context up; what was asked for is what is promised.
+        self.context = min(load.context, int(llama.llama_n_ctx(self._context)))
         self.width = int(llama.llama_model_n_embd(self._model))
         self.vocabulary = _read_vocabulary(self._vocab)
         self.device_ns = 0
@@ -115,7 +122,7 @@ class Runner:
             data = text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise SettingsError("a text holds half a surrogate pair, which is not Unicode", "", "clean it") from error
-        if len(data) >= 2**30:
+        if len(data) > LONGEST_TEXT:
             raise SettingsError(f"a text of {len(data)} bytes is too long for any model", "", "shorten it")
         room = len(data) + 8
         ids = (ctypes.c_int32 * room)()
@@ -160,7 +167,9 @@ class Runner:
         self._positions[:count] = np.concatenate([np.arange(len(text)) for text in texts])
         self._outputs[:count] = 1
         self._fill(count, [number for number, text in enumerate(texts) for _ in text])
-        self._compute(llama.llama_encode)
+        if self._memory:
+            llama.llama_memory_clear(self._memory, True)
+        self._compute(llama.llama_decode if self._memory else llama.llama_encode)
         vectors = np.empty((len(texts), self.width), np.float32)
         for number in range(len(texts)):
             pooled = llama.llama_get_embeddings_seq(self._context, number)
@@ -217,7 +226,7 @@ def _read_vocabulary(vocab: Any) -> Vocabulary:
         if size < 0:
             buffer = ctypes.create_string_buffer(-size)
             size = llama.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, True)
-        piece = buffer[:size]
+        piece = buffer.raw[:size]
         attributes = llama.llama_vocab_get_attr(vocab, token)
         if attributes & (llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN):
             controls.add(token)
@@ -252,6 +261,10 @@ def _context_settings(load: Load) -> Any:
     settings.n_threads = settings.n_threads_batch = load.threads
     settings.kv_unified = True
     settings.no_perf = True
+    if not accelerated():
+        # On a CPU flash attention gives other logits for another split into batches (by 0.6 for SmolLM2), so that an
+        # answer would depend on what was computed before. Without it SmolLM2's logits are the same bit by bit.
+        settings.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     # Models with sliding windows keep the whole context, or a shared prefix could not be cut back.
     settings.swa_full = True
     if load.embedding:
@@ -268,6 +281,8 @@ def require_device(layers: int, wanted: int, offloaded: int) -> None:
     """Raises Unreachable unless all the layers that were to be on the device are there."""
     needed = layers if wanted < 0 else min(wanted, layers)
     if not accelerated():
-        raise Unreachable("a GPU is required and this build of llama.cpp has none", "", "build it with: make ACCEL=cuda")
+        raise Unreachable(
+            "a GPU is required and this build of llama.cpp has none", "", "build it with: make ACCEL=cuda"
+        )
     if offloaded < needed:
         raise Unreachable(f"a GPU is required and holds {offloaded} of {needed} layers", "", "free memory on the GPU")

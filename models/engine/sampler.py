@@ -43,10 +43,11 @@ class Sampler:
 
         Raises ModelFailed if the logits are not numbers or no token is allowed.
         """
-        scores = logits
+        scores: NDArray[np.float32] = logits
         if self._random:
-            noise = -np.log(self._random.standard_exponential(len(logits), dtype=np.float32))
-            scores = logits + np.float32(self._temperature) * noise
+            # In 64 bits: among 2**16 draws of 32 bits some are exactly 0, whose noise would win over every logit.
+            draws = np.maximum(self._random.standard_exponential(len(logits)), np.finfo(np.float64).tiny)
+            scores = (logits - self._temperature * np.log(draws)).astype(np.float32)
         token = int(scores.argmax())
         if np.isnan(scores[token]):
             raise ModelFailed("the model computes values that are not numbers", "", "use another GGUF file")

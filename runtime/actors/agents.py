@@ -7,9 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
-from runtime.actors.call import again
+from runtime.actors.call import actor, again
 from runtime.actors.model_server import ModelHandle
 from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
 from runtime.agents.reviewer import Reviewer
@@ -20,7 +18,7 @@ from store.records.errors import ModelFailed, Unreachable
 ROLES = {"router": Router, "worker": Worker, "reviewer": Reviewer}
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=64)
+@actor(num_cpus=0, max_restarts=-1, max_concurrency=64)
 class AgentActor:
     """One agent in a process of its own."""
 

@@ -13,6 +13,17 @@ ATTEMPTS = 6
 FIRST_PAUSE_S = 0.2
 
 
+def actor(**options: Any) -> Callable[[type], Any]:
+    """Ray's class decorator. Untyped: Ray's own types know neither `max_concurrency` nor what the decorator gives."""
+    decorate: Callable[[type], Any] = ray.remote(**options)
+    return decorate
+
+
+def spawn(kind: Any, *arguments: Any) -> Any:
+    """A new actor of a kind, and the handle on it."""
+    return kind.remote(*arguments)
+
+
 async def once(reference: Any, part: str) -> Any:
     """The result of one remote call. Raises the callee's own BailiwickError, or Unreachable if it is dead."""
     try:
@@ -46,11 +57,3 @@ async def _alive(reference: Any) -> Any:
         if isinstance(error.cause, BailiwickError):
             raise error.cause from None
         raise
-
-
-def process_id(handle: Any) -> int:
-    """The process id of an actor, or 0 while it is down."""
-    try:
-        return int(ray.get(handle.pid.remote(), timeout=2))
-    except (RayActorError, ray.exceptions.GetTimeoutError):
-        return 0

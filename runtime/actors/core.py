@@ -5,14 +5,13 @@ It is never restarted by Ray. Its supervisor starts a new one, which takes the n
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from runtime import crashpoints
 from runtime.actors.agents import AgentHandles
+from runtime.actors.call import actor
 from runtime.actors.memory import LedgerMemory
 from runtime.actors.model_server import ModelHandle
 from runtime.actors.tool_host import HostHandle
@@ -32,11 +31,11 @@ class CoreSpec:
     agents: AgentHandles
     host: HostHandle
     model: ModelHandle
-    inventory: Inventory = Inventory()
+    inventory: Inventory = field(default_factory=Inventory)
     crash_at: str = ""
 
 
-@ray.remote(num_cpus=0, max_restarts=0, max_concurrency=512)
+@actor(num_cpus=0, max_restarts=0, max_concurrency=512)
 class CoreActor:
     """A Core and its life."""
 
@@ -55,7 +54,7 @@ class CoreActor:
             memory=LedgerMemory.open(spec.folder / "memory", spec.model),
             workflows=load(spec.settings.workflows),
             inventory=spec.inventory,
-            models=await spec.model.loaded(),
+            models=await spec.model.warm(),
         )
         self._core = Core(spec.folder, spec.settings, world)
         if resume:

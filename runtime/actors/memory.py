@@ -25,9 +25,7 @@ class LedgerMemory:
         self, *, id: str, tenant: str, user: str, text: str, tags: Mapping[str, str], labels: Labels, run: str
     ) -> None:
         """Keep a text; the same id twice is kept once."""
-        await self.memory.remember(
-            id=id, tenant=tenant, user=user, text=text, tags=dict(tags), labels=labels, run=run
-        )
+        await self.memory.remember(id=id, tenant=tenant, user=user, text=text, tags=dict(tags), labels=labels, run=run)
 
     async def recall(self, tenant: str, query: str, limit: int) -> list[tuple[Json, Labels]]:
         """The nearest memories and their labels."""

@@ -2,20 +2,18 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import ray
 
 from models.registry import Registry
 from models.request import Completion, Request
 from models.server import ModelServer
-from runtime.actors.call import again
+from runtime.actors.call import actor, again
 from runtime.settings import Settings
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=64)
+@actor(num_cpus=0, max_restarts=-1, max_concurrency=64)
 class ModelActor:
     """Loads models on first use and checks their digests then."""
 
@@ -35,21 +33,15 @@ class ModelActor:
     async def generate(self, request: Request) -> Completion:
         return await asyncio.to_thread(self._server.generate, request)
 
-    async def score(self, request: Request, choices: tuple[str, ...]) -> list[float]:
-        return await asyncio.to_thread(self._server.score, request, choices)
-
     async def embed(self, texts: list[str]) -> list[list[float]]:
         vectors = await asyncio.to_thread(self._server.embed, texts)
         rows: list[list[float]] = vectors.tolist()
         return rows
 
-    async def loaded(self) -> list[dict[str, Any]]:
-        return self._server.loaded()
-
     async def warm(self) -> list[dict[str, Any]]:
-        """Load the default model now; returns what is loaded. Raises what loading raises."""
+        """Load the default models now; returns what is loaded. Raises what loading raises."""
         await asyncio.to_thread(self._server.warm)
-        return self._server.loaded()
+        return [asdict(each) for each in self._server.loaded()]
 
     async def stats(self) -> dict[str, Any]:
         return self._server.stats()
@@ -65,9 +57,10 @@ class ModelHandle:
         completion: Completion = await again(lambda: self.actor.generate.remote(request), "model server")
         return completion
 
-    async def score(self, request: Request, choices: tuple[str, ...]) -> list[float]:
-        scores: list[float] = await again(lambda: self.actor.score.remote(request, choices), "model server")
-        return scores
+    async def warm(self) -> list[dict[str, Any]]:
+        """What is loaded, once the default models are. Raises what loading raises."""
+        loaded: list[dict[str, Any]] = await again(lambda: self.actor.warm.remote(), "model server")
+        return loaded
 
     async def embed(self, texts: list[str]) -> list[list[float]]:
         vectors: list[list[float]] = await again(lambda: self.actor.embed.remote(texts), "model server")

@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ray.exceptions import RayActorError
 
 from runtime.actors.agents import ROLES, AgentActor, AgentHandles
-from runtime.actors.call import once
+from runtime.actors.call import once, spawn
 from runtime.actors.core import CoreActor, CoreSpec
 from runtime.actors.model_server import ModelActor, ModelHandle
 from runtime.actors.tool_host import HostHandle, ToolHostActor
@@ -43,7 +43,7 @@ class Plan:
     settings: Settings
     models_folder: Path
     catalogs: Sequence[Catalog] = ()
-    inventory: Inventory = Inventory()
+    inventory: Inventory = field(default_factory=Inventory)
     resume: bool = False
     crash_at: str = ""
 
@@ -102,10 +102,10 @@ class Supervisor:
         """The state of the runtime, with the process id of every part."""
         core = await self.core()
         epoch, events, driven = await once(core.epoch.remote(), "core")
-        stats = await once(self._parts["model"].stats.remote(), "model server")
+        models = await ModelHandle(self._parts["model"]).warm()
         parts = {name: self._pids.get(name, 0) for name in self._parts}
         return StatusView(
-            pid=os.getpid(), epoch=epoch, events=events, open_runs=driven, parts=parts, model=stats["model"]
+            pid=os.getpid(), epoch=epoch, events=events, open_runs=driven, parts=parts, model=models[0]["name"]
         )
 
     def request_stop(self) -> None:
@@ -138,10 +138,9 @@ class Supervisor:
     async def _start(self) -> None:
         settings = self._settings
         self._cluster = Cluster.start(settings.runtime_dir)  # in the main thread, as it asks
-        model = ModelHandle(ModelActor.remote(self._plan.models_folder, settings))
-        self._parts = {"model": model.actor, "host": ToolHostActor.remote(tuple(self._plan.catalogs))}
-        self._parts |= {role: AgentActor.remote(role, model) for role in ROLES}
-        warm = model.actor.warm.remote()
+        model = ModelHandle(spawn(ModelActor, self._plan.models_folder, settings))
+        self._parts = {"model": model.actor, "host": spawn(ToolHostActor, tuple(self._plan.catalogs))}
+        self._parts |= {role: spawn(AgentActor, role, model) for role in ROLES}
         self._spec = CoreSpec(
             folder=settings.data_dir,
             settings=settings,
@@ -151,14 +150,13 @@ class Supervisor:
             inventory=self._plan.inventory,
             crash_at=self._plan.crash_at,
         )
-        await once(warm, "model server")
         await self._new_core(self._spec, self._plan.resume)
         self._watch = asyncio.create_task(self._keep_core(), name="keep core")
         self._gateway = Gateway(self.socket, self.verbs, self._host_pids, identify=self.user_of)
         await self._gateway.start()
 
     async def _new_core(self, spec: CoreSpec, resume: bool) -> None:
-        core = CoreActor.remote()
+        core = spawn(CoreActor)
         await once(core.start.remote(spec, resume), "core")
         self._parts["core"] = core
         await self._note_pids()

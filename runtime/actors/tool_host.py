@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
-from runtime.actors.call import again, once
+from runtime.actors.call import actor, again, once
 from store.records.canonical import Json
 from tools.catalog import Catalog
 from tools.host import ToolHost, become_subreaper
@@ -19,7 +17,7 @@ from tools.record import ToolRecord
 from tools.toolset import Outcome
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=64)
+@actor(num_cpus=0, max_restarts=-1, max_concurrency=64)
 class ToolHostActor:
     """Opens the servers of its catalogs at the first use after a start."""
 

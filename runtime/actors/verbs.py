@@ -77,6 +77,10 @@ class CoreVerbs:
     async def answer(self, answer: Answer) -> None:
         await self._once("answer", answer, self.user)
 
+    async def resume(self, run: str = "") -> list[str]:
+        runs: list[str] = await self._query("resume", run)
+        return runs
+
     async def stop(self) -> None:
         self.kernel.request_stop()
 

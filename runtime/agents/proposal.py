@@ -17,8 +17,8 @@ class Model(Protocol):
         """One completion. Raises ModelFailed, ContextOverflow or Timeout."""
         ...
 
-    async def score(self, request: Request, choices: tuple[str, ...]) -> list[float]:
-        """The mean log-likelihood per token of each choice as the reply."""
+    async def embed(self, texts: list[str]) -> list[list[float]]:
+        """A vector of length 1 for each text."""
         ...
 
 
@@ -53,11 +53,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class WorkContext:
-    """What the worker sees at one turn of its loop."""
+    """What the worker sees at one turn of its loop. An example is a turn whose result is the situation before it."""
 
     task: str
     goal: str
     notes: tuple[str, ...]
+    examples: tuple[Turn, ...]
     tools: tuple[ToolView, ...]
     turns: tuple[Turn, ...]
     allowance: Allowance

@@ -24,10 +24,22 @@ SCHEMA = {
     "additionalProperties": False,
 }
 EXAMPLES = (
-    ("Target known: yes\nTarget examined: yes\nProblem seen: yes", '{"verdict":"approve","reason":"known, examined, and it fails"}'),
-    ("Target known: no\nTarget examined: no\nProblem seen: no", '{"verdict":"reject","reason":"the target is not known"}'),
-    ("Target known: yes\nTarget examined: no\nProblem seen: no", '{"verdict":"reject","reason":"nobody examined the target"}'),
-    ("Target known: yes\nTarget examined: yes\nProblem seen: yes", '{"verdict":"approve","reason":"the evidence names the problem"}'),
+    (
+        "Target known: yes\nTarget examined: yes\nProblem seen: yes",
+        '{"verdict":"approve","reason":"known, examined, and it fails"}',
+    ),
+    (
+        "Target known: no\nTarget examined: no\nProblem seen: no",
+        '{"verdict":"reject","reason":"the target is not known"}',
+    ),
+    (
+        "Target known: yes\nTarget examined: no\nProblem seen: no",
+        '{"verdict":"reject","reason":"nobody examined the target"}',
+    ),
+    (
+        "Target known: yes\nTarget examined: yes\nProblem seen: yes",
+        '{"verdict":"approve","reason":"the evidence names the problem"}',
+    ),
 )
 
 

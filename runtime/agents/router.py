@@ -1,43 +1,33 @@
-"""The router: which workflow a task is for, decided by likelihood instead of free text.
+"""The router: which workflow a task is for, decided by nearness of meaning.
 
-Each choice is scored as the reply to the task and, to take out the model's own liking for a word, as the reply to an
-empty task (contextual calibration; Zhao et al., Calibrate Before Use, ICML 2021).
+The task and the description of each workflow are embedded, and the nearest description wins (semantic routing, as in
+the semantic-router project). An embedding model of 23 million weights does this better than a chat model many times
+its size, in a few milliseconds, and it cannot be talked into anything: it has no instructions to follow.
 """
 
 import math
 
-from models.request import Message, Request
 from runtime.agents.proposal import Model, Proposal, RouteContext
+
+SHARPNESS = 12.0
+"""How strongly a difference in cosine counts: 0.1 makes the nearer of two choices three times as likely."""
 
 
 class Router:
-    """Holds a model; scores choices."""
+    """Holds a model; embeds."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
 
     async def route(self, context: RouteContext) -> Proposal:
-        """`{"choice": name}` with the softmax of the calibrated scores as its confidence (0 to 1)."""
-        names = tuple(context.choices)
-        messages = _messages(context, context.task)
-        given = await self._scores(messages, names, context)
-        empty = await self._scores(_messages(context, "N/A"), names, context)
-        gains = [one - other for one, other in zip(given, empty, strict=True)]
-        weights = [math.exp(gain - max(gains)) for gain in gains]
-        best = max(range(len(names)), key=gains.__getitem__)
-        return Proposal({"choice": names[best]}, messages, None, weights[best] / sum(weights))
-
-    async def _scores(
-        self, messages: tuple[Message, ...], names: tuple[str, ...], context: RouteContext
-    ) -> list[float]:
-        allowance = context.allowance
-        request = Request(messages, seed=allowance.seed, max_tokens=1, deadline_s=allowance.seconds)
-        return await self._model.score(request, names)
+        """`{"choice": name}`, with the softmax over the cosines as its confidence (0 to 1)."""
+        names = list(context.choices)
+        task, *kinds = await self._model.embed([context.task, *(context.choices[name] for name in names)])
+        weights = [math.exp(SHARPNESS * _dot(task, kind)) for kind in kinds]
+        best = max(range(len(names)), key=weights.__getitem__)
+        return Proposal({"choice": names[best]}, (), None, weights[best] / sum(weights))
 
 
-def _messages(context: RouteContext, task: str) -> tuple[Message, ...]:
-    kinds = "\n".join(f"{name}: {description}" for name, description in context.choices.items())
-    return (
-        Message("system", f"You sort tasks into kinds.\n{kinds}"),
-        Message("user", f"Task: {task}\nKind:"),
-    )
+def _dot(one: list[float], other: list[float]) -> float:
+    """The cosine of two vectors of length 1."""
+    return math.fsum(a * b for a, b in zip(one, other, strict=True))

@@ -8,10 +8,13 @@ processes) is left out, which halves the start and saves 250 MB.
 import atexit
 import logging
 import os
+import sys
 import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,8 +44,12 @@ class Cluster:
     def start(cls, runtime_dir: Path) -> "Cluster":
         """Start Ray with its home under `runtime_dir` (made 0700 if need be).
 
-        Any thread may call it; it takes one to four seconds. Raises Unreachable if Ray is not installed or does not start, SettingsError for an unusable folder.
+        Any thread may call it; it takes one to four seconds. Raises Unreachable if Ray is not installed or does not
+        start, SettingsError for an unusable folder.
         """
+        loaded = sys.modules.get("ray")
+        if loaded is not None and loaded.is_initialized():
+            raise Unreachable("this process has a cluster already", str(runtime_dir), "stop it first")
         typed_in = Path.cwd()
         home = Home.make(runtime_dir.absolute())
         before = environment.prepare(os.environ, home.token, typed_in)
@@ -103,7 +110,7 @@ class _Keeper(threading.Thread):
         self._failure: Exception | None = None
 
     def start_ray(self) -> None:
-        """Start Ray; returns when it runs. Raises what Ray raised, and KeyboardInterrupt only once the start is over."""
+        """Start Ray; returns when it runs. Raises what Ray raised; KeyboardInterrupt waits until the start is over."""
         self.start()
         try:
             self._ready.wait()
@@ -133,13 +140,14 @@ def _start_ray(home: Home) -> None:
     """Import Ray and start it, saying nothing on stderr."""
     warnings.filterwarnings("ignore", module=r"ray\..*")
     import ray
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray import _raylet
 
     # Both remember what they read at an earlier start of this process.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = _raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    with _Lean():
+    with _lean():
         ray.init(
             num_cpus=LOGICAL_CPUS,
             include_dashboard=False,
@@ -152,28 +160,24 @@ def _start_ray(home: Home) -> None:
         )
 
 
-class _Lean:
+@contextmanager
+def _lean() -> Iterator[None]:
     """While entered, a Ray node starts without autoscaler, API server and log monitor.
 
     Ray has parameters for the first and the last but no way to pass them through `ray.init`, and no switch for the
     API server; the release is pinned, and a test counts the processes.
     """
+    from ray._private import node, parameter
 
-    def __enter__(self) -> None:
-        from ray._private import node, parameter
-
-        self._params, self._serve = parameter.RayParams, node.Node.start_api_server
-
-        class Params(parameter.RayParams):  # type: ignore[misc]  # Ray's private classes are untyped
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **{**kwargs, "no_monitor": True, "include_log_monitor": False})
-
-        parameter.RayParams, node.Node.start_api_server = Params, _serve_nothing
-
-    def __exit__(self, *_: object) -> None:
-        from ray._private import node, parameter
-
-        parameter.RayParams, node.Node.start_api_server = self._params, self._serve
+    nodes: Any = node.Node
+    parameters: Any = parameter
+    params, serve = parameters.RayParams, nodes.start_api_server
+    parameters.RayParams = partial(params, no_monitor=True, include_log_monitor=False)
+    nodes.start_api_server = _serve_nothing
+    try:
+        yield
+    finally:
+        parameters.RayParams, nodes.start_api_server = params, serve
 
 
 def _serve_nothing(node: Any, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:

@@ -62,6 +62,6 @@ def restore(environ: MutableMapping[str, str], before: dict[str, str]) -> None:
     """Put back what `prepare` changed, and drop what Ray added."""
     for name in [name for name in environ if name.startswith("RAY_")]:
         del environ[name]
-    for name in ("PYTHONSAFEPATH", "OMP_NUM_THREADS", "PYTHONPATH"):
+    for name in ("PYTHONBREAKPOINT", "PYTHONSAFEPATH", "OMP_NUM_THREADS", "PYTHONPATH"):
         environ.pop(name, None)
     environ.update(before)

@@ -1,11 +1,11 @@
 """A cluster's home: a folder of its own under the runtime folder, held by a lock as long as driver or warden live.
 
-    r-xxxxxxxx/     0700, a short name: a Unix socket's path may have at most 107 bytes
-      lock          held by the driver and by its warden
-      driver        the driver's process id
-      token         0600, the bearer token of every port
-      empty/        0500, the current folder of the driver and of all of Ray's processes
-      ray/          Ray's own sockets and logs
+r-xxxxxxxx/     0700, a short name: a Unix socket's path may have at most 107 bytes
+  lock          held by the driver and by its warden
+  driver        the driver's process id
+  token         0600, the bearer token of every port
+  empty/        0500, the current folder of the driver and of all of Ray's processes
+  ray/          Ray's own sockets and logs
 """
 
 import fcntl
@@ -22,8 +22,8 @@ from pathlib import Path
 from runtime.cluster import warden
 from runtime.folders import private_folder
 
-# Ray appends /ray/session_2026-11-22_08-56-36_112662_4194304/sockets/plasma_store
-_TAIL = 78
+# What Ray's longest socket path has after the home.
+_TAIL = len("/ray/session_2026-11-22_08-56-36_112662_4194304/sockets/plasma_store")
 _LIMIT = 107
 
 
@@ -32,6 +32,8 @@ class Home:
     """One cluster's folder. `make` returns it locked and guarded; `close` ends it."""
 
     path: Path
+    entry: Path
+    """Its name under the runtime folder: `path` itself, or a link to it."""
     lock: int
     guard: subprocess.Popen[bytes]
 
@@ -47,14 +49,15 @@ class Home:
             _clear(parent)
             short = parent if len(bytes(parent)) + len("/r-12345678") + _TAIL <= _LIMIT else Path("/tmp")
             path = Path(tempfile.mkdtemp(prefix="r-", dir=short))
-            if short != parent:
-                (parent / path.name).symlink_to(path)  # so that the next start and `doctor` find it
+            entry = parent / path.name
+            if entry != path:
+                entry.symlink_to(path)  # so that the next start and `doctor` find it
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
         _write(path / "driver", str(os.getpid()))
         _write(path / "token", secrets.token_hex(32))
         (path / warden.EMPTY).mkdir(mode=0o500)
-        return cls(path, lock, _guard(path, lock))
+        return cls(path, entry, lock, _guard(path, lock))
 
     @property
     def token(self) -> Path:
@@ -71,6 +74,8 @@ class Home:
         if self.guard.stdin:
             self.guard.stdin.close()
         self.guard.wait()
+        if self.entry.is_symlink():
+            self.entry.unlink()
         os.close(self.lock)
 
 
@@ -140,5 +145,6 @@ def _guard(path: Path, lock: int) -> subprocess.Popen[bytes]:
 
 
 def _write(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
         file.write(text)

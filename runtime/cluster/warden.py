@@ -54,7 +54,7 @@ def _kill_exactly(pid: int, folder: Path) -> None:
 
 def _is_in(process: str, folder: Path) -> bool:
     try:
-        return os.readlink(f"{process}/cwd").removesuffix(" (deleted)") == str(folder)
+        return str(Path(process, "cwd").readlink()).removesuffix(" (deleted)") == str(folder)
     except OSError:
         return False
 

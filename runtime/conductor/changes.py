@@ -59,7 +59,9 @@ class ChangeSet:
         mark = fingerprint("discard", "", [staged.step for staged in self.effects])
         if not self.scope.journal.was_staged(path, mark, "discard"):
             payload = {"kind": "discard", "steps": [staged.step for staged in self.effects]}
-            self.scope.services.recorder.append(self.scope.draft(Kind.DISCARDED, path, fingerprint=mark), payload)
+            self.scope.services.recorder.append(
+                self.scope.draft(Kind.CHANGE_SET_DISCARDED, path, fingerprint=mark), payload
+            )
         self.effects.clear()
         self.reviewed = False
 
@@ -147,7 +149,7 @@ class ChangeSet:
             value, error = result.value, result.error
         else:
             self.scope.absorb(outcome[0].labels)
-            value, error = outcome[1]["result"], outcome[0].decision == "error"
+            value, error = outcome[1]["value"], outcome[0].decision == "error"
         if error:
             raise ToolFailed("the tool refused the effect", f"{call.record.name}, step {call.step}")
         return Receipt(staged.step, staged.tool, call.key, value)

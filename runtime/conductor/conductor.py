@@ -25,9 +25,9 @@ from store.records.labels import Classification, Integrity, Labels, trusted
 End = Literal["completed", "completed-by-fallback", "denied", "failed", "cancelled"]
 
 
-async def dispatch(run: Run) -> str:
-    """The step before every workflow that the user did not name: the router's choice."""
-    raise SettingsError("dispatch is never run")
+async def unrouted(_run: Run) -> None:
+    """Stands for the workflow until the router has chosen one; it is never called."""
+    raise Unreachable("the run has no workflow yet")
 
 
 @dataclass
@@ -181,7 +181,7 @@ class Conductor:
         self.services.gate.forget(scope.run)
 
 
-UNROUTED = Workflow("", 0, dispatch, None, ())
+UNROUTED = Workflow("", 0, unrouted, None, ())
 """Stands for the workflow in the events before the router has chosen one."""
 
 

@@ -47,11 +47,11 @@ class Journal:
 
     def _add(self, event: Event, payload: Json) -> None:
         match event.kind:
-            case Kind.STEP_COMPLETED | Kind.REVIEWED:
+            case Kind.STEP_COMPLETED | Kind.REVIEW_COMPLETED:
                 self.steps[event.step] = Entry(event.fingerprint, payload["value"], event.labels)
             case Kind.STEP_FAILED:
                 self.steps[event.step] = Entry(event.fingerprint, None, event.labels, revive(payload["error"]))
-            case Kind.STAGED | Kind.DISCARDED | Kind.NOTE:
+            case Kind.STAGED | Kind.CHANGE_SET_DISCARDED | Kind.NOTE:
                 self.staged[event.step] = event.fingerprint
             case Kind.EFFECT_INTENT | Kind.EFFECT_OUTCOME | Kind.EFFECT_IN_DOUBT:
                 self.effects.setdefault(event.step, []).append((event, payload))
@@ -97,8 +97,6 @@ def describe(error: BailiwickError) -> dict[str, Any]:
 def revive(value: dict[str, Any]) -> BailiwickError:
     """The error in `value`. A class that this version does not know becomes a plain BailiwickError."""
     known = {
-        name: kind
-        for name, kind in vars(errors).items()
-        if isinstance(kind, type) and issubclass(kind, BailiwickError)
+        name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, BailiwickError)
     }
     return known.get(value["kind"], BailiwickError)(value["what"], value["where"], value["do"])

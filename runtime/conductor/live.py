@@ -12,9 +12,9 @@ from runtime.conductor.branch import current, within
 from runtime.conductor.changes import ChangeSet
 from runtime.conductor.journal import fingerprint
 from runtime.conductor.scope import Done, Scope
-from runtime.conductor.thinking import Thinking
+from runtime.conductor.thinking import Brief, Thinking
 from runtime.contract.run import M, Run
-from runtime.contract.values import Receipt, Staged, Verdict, Work, record
+from runtime.contract.values import Example, Receipt, Staged, Verdict, Work, record
 from store.records.canonical import Json, canonical, parse
 from store.records.errors import SettingsError, ToolFailed
 from store.records.kinds import Kind
@@ -31,7 +31,7 @@ class LiveRun(Run):
         self._turns: list[Turn] = []
         self._thinking = Thinking(scope, self._changes, self._turns)
         self.id, self.user, self.task = scope.run, scope.user, scope.task
-        self.attachments = scope.attachments
+        self.attachments, self.tools = scope.attachments, tuple(sorted(scope.services.records))
 
     @property
     def uncommitted(self) -> list[Staged]:
@@ -49,8 +49,16 @@ class LiveRun(Run):
     async def ask(self, schema: type[M], question: str, data: Json = None) -> M:
         return schema.model_validate(await self._thinking.ask(schema.model_json_schema(), question, data))
 
-    async def work(self, goal: str, *, tools: Sequence[str], notes: Sequence[str] = (), turns: int = 4) -> Work:
-        return await self._thinking.work(goal, tools, notes, turns)
+    async def work(
+        self,
+        goal: str,
+        *,
+        tools: Sequence[str],
+        notes: Sequence[str] = (),
+        examples: Sequence[Example] = (),
+        turns: int = 4,
+    ) -> Work:
+        return await self._thinking.work(Brief(goal, tuple(tools), tuple(notes), tuple(examples)), turns)
 
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         if not self._scope.tool(tool).local_read:
@@ -109,6 +117,13 @@ class LiveRun(Run):
     async def random(self) -> float:
         return float(await self._value("random", dice.SystemRandom().random))
 
+    async def sleep(self, seconds: float) -> None:
+        async def live(_path: str) -> Done:
+            await asyncio.sleep(seconds)
+            return Done(None)
+
+        await self._scope.step("sleep", "", seconds, live)
+
     async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
         async def live(_path: str) -> Done:
             return Done(parse(canonical(compute(*arguments))))
@@ -135,7 +150,7 @@ class LiveRun(Run):
         return await self._scope.step(kind, "", None, live)
 
 
-async def _all(tasks: list[Awaitable[T]]) -> list[T]:
+async def _all(tasks: Sequence[Awaitable[T]]) -> list[T]:
     """The results of all; the first error is raised when every branch has ended, so that none is left running."""
     results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:

@@ -61,10 +61,8 @@ class Services:
     """What the core lends to its runs."""
 
     recorder: Recorder
-    gate: Gate
-    effects: Effectful
-    governed: Governed
-    budgets: Budgets
+    gate: Gatehouse
+    policy_digest: str
     agents: Agents
     memory: Memories
     approver: Approver

@@ -26,14 +26,13 @@ from runtime.agents.worker import DONE
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import ChangeSet, check
 from runtime.conductor.scope import Done, Scope
-from runtime.contract.values import Staged, Verdict, Work, record
-from runtime.gate.budgets import Amount
+from runtime.contract.values import Example, Staged, Verdict, Work, record
 from runtime.gate.inventory import UNKNOWN
 from store.records.canonical import Json
 from store.records.errors import ModelFailed, SettingsError
 from store.records.kinds import Kind
 
-LEAST_CONFIDENCE = 0.34
+LEAST_CONFIDENCE = 0.5
 PROMPT_RESERVE = 1500
 """Tokens reserved for the prompt of one proposal before it is known; the difference is given back."""
 
@@ -53,7 +52,9 @@ class Thinking:
             context = RouteContext(self.scope.task, dict(choices), self._allowance())
             proposal = await self._propose(context, self.scope.services.agents.route(context))
             if proposal.confidence < LEAST_CONFIDENCE:
-                raise ModelFailed("the router is not sure which workflow the task is for", do="name one with --workflow")
+                raise ModelFailed(
+                    "the router is not sure which workflow the task is for", do="name one with --workflow"
+                )
             return self._done(proposal)
 
         value = await self.scope.step("route", "", dict(choices), live, by="model", actor="router")
@@ -72,10 +73,9 @@ class Thinking:
         arguments = {"schema": schema, "data": data}
         return await self.scope.step("ask", question, arguments, live, by="model", actor="worker")
 
-    async def work(self, goal: str, tools: Sequence[str], notes: Sequence[str], turns: int) -> Work:
+    async def work(self, brief: "Brief", turns: int) -> Work:
         """The agent loop, on a branch of its own."""
-        views = tuple(self._view(name) for name in tools)
-        loop = _Loop(self, goal, views, tuple(notes))
+        loop = _Loop(self, brief, tuple(self._view(name) for name in brief.tools))
         return await within(current.get().next(), lambda: loop.run(turns))
 
     async def review(self, staged: Sequence[Staged]) -> Verdict:
@@ -89,7 +89,7 @@ class Thinking:
 
         arguments = [[effect.step, effect.tool] for effect in staged]
         value = await self.scope.step(
-            "review", "", arguments, live, by="model", actor="reviewer", event=Kind.REVIEWED
+            "review", "", arguments, live, by="model", actor="reviewer", event=Kind.REVIEW_COMPLETED
         )
         if value["verdict"] != "approve":
             raise ModelFailed("the reviewer rejected the change set", value["reason"])
@@ -101,15 +101,11 @@ class Thinking:
 
     async def _propose(self, context: Any, asked: Awaitable[Proposal]) -> Proposal:
         """One proposal, its tokens reserved before and settled after."""
-        budgets, scope = self.scope.services.gate.budgets, self.scope
-        reservation = budgets.reserve(scope.run, scope.user, Amount(tokens=context.allowance.tokens + PROMPT_RESERVE))
-        used = Amount()
-        try:
+        scope, tokens = self.scope, context.allowance.tokens + PROMPT_RESERVE
+        async with scope.services.gate.budgets.model_call(scope.run, scope.user, tokens) as bill:
             proposal = await asked
             if proposal.completion is not None:
-                used = Amount(tokens=proposal.completion.tokens, device_ms=proposal.completion.device_ms)
-        finally:
-            budgets.settle(reservation, used)
+                bill.spend(proposal.completion.tokens, proposal.completion.device_ms)
         return proposal
 
     def _done(self, proposal: Proposal, **facts: Any) -> Done:
@@ -137,15 +133,25 @@ class Thinking:
     def _change(self, effect: Staged) -> Change:
         tool = self.scope.tool(effect.tool)
         target = str(effect.arguments.get(tool.target, "")) if tool.target else ""
-        seen = [turn for turn in self.turns if target and target in turn.arguments.values() and not turn.error]
+        seen = [turn for turn in self.turns if (not target or target in turn.arguments.values()) and not turn.error]
         return Change(
             effect.tool,
             tool.description,
             dict(effect.arguments),
-            target_known=self.scope.services.inventory.kind_of(target) != UNKNOWN,
-            target_examined=bool(seen),
+            target_known=not tool.target or self.scope.services.inventory.kind_of(target) != UNKNOWN,
+            target_examined=not tool.target or bool(seen),
             evidence=tuple(_excerpt(turn) for turn in seen[-2:]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a workflow hands to the agent loop."""
+
+    goal: str
+    tools: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass
@@ -153,16 +159,15 @@ class _Loop:
     """The agent loop: propose, check, read or stage, and again."""
 
     thinking: Thinking
-    goal: str
+    brief: Brief
     tools: tuple[ToolView, ...]
-    notes: tuple[str, ...]
 
     async def run(self, turns: int) -> Work:
         history: list[Turn] = []
         reads: list[tuple[str, dict[str, Any], Any]] = []
         staged: list[Staged] = []
         summary = ""
-        for _ in range(turns):
+        for _ in range(min(turns, self.thinking.scope.services.settings.model_turns)):
             value = await self._next(tuple(history))
             name, arguments = value["tool"], value["arguments"]
             if name == DONE:
@@ -171,7 +176,7 @@ class _Loop:
             turn = await self._act(name, arguments, staged)
             history.append(turn)
             self.thinking.turns.append(turn)
-            if not turn.error and not self.thinking.scope.tool(name).effect == "write":
+            if not turn.error and self.thinking.scope.tool(name).local_read:
                 reads.append((name, arguments, record(turn.result)))
         if not history:
             raise ModelFailed("the model made no call in its allowance")
@@ -181,14 +186,23 @@ class _Loop:
         thinking, scope = self.thinking, self.thinking.scope
 
         async def live(_path: str) -> Done:
-            context = WorkContext(scope.task, self.goal, self.notes, self.tools, history, thinking._allowance())
+            brief = self.brief
+            context = WorkContext(
+                task=scope.task,
+                goal=brief.goal,
+                notes=brief.notes,
+                examples=tuple(Turn(each.tool, each.arguments, each.situation) for each in brief.examples),
+                tools=self.tools,
+                turns=history,
+                allowance=thinking._allowance(),
+            )
             proposal = await thinking._propose(context, scope.services.agents.work(context))
             known = {DONE, *(tool.name for tool in self.tools)}
             if not isinstance(proposal.value, dict) or proposal.value.get("tool") not in known:
                 raise ModelFailed("the model named a tool that it was not given")
             return thinking._done(proposal)
 
-        arguments = {"goal": self.goal, "tools": [tool.name for tool in self.tools], "turn": len(history)}
+        arguments = {"goal": self.brief.goal, "tools": list(self.brief.tools), "turn": len(history)}
         return await scope.step("work", "next call", arguments, live, by="model", actor="worker")
 
     async def _act(self, name: str, arguments: dict[str, Any], staged: list[Staged]) -> Turn:

@@ -8,13 +8,13 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from runtime.contract.run import M, Run
-from runtime.contract.values import Receipt, Ref, Staged, Verdict, Work, record
+from runtime.contract.values import Example, Receipt, Ref, Staged, Verdict, Work, record
 from store.records.canonical import Json, canonical, parse
 from store.records.errors import Denied, ModelFailed, SettingsError
 from store.records.identity import User
@@ -27,12 +27,12 @@ Tool = Callable[..., Json]
 class FakeRun(Run):
     """A Run for tests.
 
-    `tools` maps a tool's name to a function of its arguments. `answers` are popped by `route`, `ask` and `work` in
+    `world` maps a tool's name to a function of its arguments. `answers` are popped by `route`, `ask` and `work` in
     turn; an exception among them is raised. `approve` is the reviewer's and `allow` the policy's word.
     """
 
     task: str = "a task"
-    tools: Mapping[str, Tool] = field(default_factory=dict)
+    world: Mapping[str, Tool] = field(default_factory=dict)
     answers: list[Any] = field(default_factory=list)
     memories: list[Any] = field(default_factory=list)
     attachments: tuple[str, ...] = ()
@@ -41,11 +41,15 @@ class FakeRun(Run):
     clock: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     id: str = "fake"
-    user: User = User("tester", 1000, "test", "test")
+    user: User = field(default_factory=lambda: User("tester", 1000, "test", "test"))
     staged: list[Staged] = field(default_factory=list)
     committed: list[Receipt] = field(default_factory=list)
     emitted: list[str] = field(default_factory=list)
     reviewed: bool = False
+
+    def __post_init__(self) -> None:
+        """The tools are those of the world."""
+        self.tools = tuple(sorted(self.world))
 
     def _answer(self, step: str) -> Any:
         if not self.answers:
@@ -56,9 +60,9 @@ class FakeRun(Run):
         return answer
 
     def _use(self, tool: str, arguments: Mapping[str, Any]) -> Any:
-        if tool not in self.tools:
-            raise SettingsError(f"FakeRun has no tool {tool!r}", do="give it one in `tools`")
-        return record(self.tools[tool](**arguments))
+        if tool not in self.world:
+            raise SettingsError(f"FakeRun has no tool {tool!r}", do="give it one in `world`")
+        return record(self.world[tool](**arguments))
 
     async def route(self, choices: Mapping[str, str]) -> str:
         choice = self._answer("route")
@@ -70,7 +74,15 @@ class FakeRun(Run):
         answer = self._answer(f"ask {question!r}")
         return schema.model_validate(answer.model_dump() if isinstance(answer, BaseModel) else answer)
 
-    async def work(self, goal: str, *, tools: Sequence[str], notes: Sequence[str] = (), turns: int = 4) -> Work:
+    async def work(
+        self,
+        goal: str,
+        *,
+        tools: Sequence[str],
+        notes: Sequence[str] = (),
+        examples: Sequence[Example] = (),
+        turns: int = 4,
+    ) -> Work:
         answer = self._answer(f"work {goal!r}")
         if not isinstance(answer, Work):
             raise SettingsError("FakeRun needs a Work as the answer to work()", do="build it with runtime's Work")
@@ -128,6 +140,9 @@ class FakeRun(Run):
 
     async def random(self) -> float:
         return int.from_bytes(os.urandom(6)) / 2**48
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock += timedelta(seconds=seconds)
 
     async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
         value: T = parse(canonical(compute(*arguments)))

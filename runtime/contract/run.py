@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from runtime.contract.values import Receipt, Staged, Verdict, Work
+from runtime.contract.values import Example, Receipt, Staged, Verdict, Work
 from store.records.canonical import Json
 from store.records.identity import User
 
@@ -20,12 +20,16 @@ T = TypeVar("T")
 
 
 class Run(ABC):
-    """One run of a workflow, on behalf of `user`, for `task` (the user's own words)."""
+    """One run of a workflow, on behalf of `user`, for `task` (the user's own words).
+
+    `attachments` are texts from elsewhere; `tools` the names of all tools there are.
+    """
 
     id: str
     user: User
     task: str
     attachments: tuple[str, ...]
+    tools: tuple[str, ...]
 
     # models
 
@@ -38,11 +42,20 @@ class Run(ABC):
         """One typed answer from the worker's model. Raises ModelFailed if none fits in the allowance."""
 
     @abstractmethod
-    async def work(self, goal: str, *, tools: Sequence[str], notes: Sequence[str] = (), turns: int = 4) -> Work:
+    async def work(
+        self,
+        goal: str,
+        *,
+        tools: Sequence[str],
+        notes: Sequence[str] = (),
+        examples: Sequence[Example] = (),
+        turns: int = 4,
+    ) -> Work:
         """The agent loop: the model reads through local reads and stages effects, until it says it is done.
 
-        It takes at most `turns` calls, each of one of `tools`. `notes` are texts put before the model (what a
-        runbook says, a recalled incident). Raises ModelFailed if no call was made in the allowance.
+        It takes at most `turns` calls, each of one of `tools`. `notes` are texts put before the model; `examples` are
+        shown as turns of the chat, the most telling one last, which small models follow better than descriptions.
+        Raises ModelFailed if no call was made in the allowance.
         """
 
     # tools
@@ -90,6 +103,10 @@ class Run(ABC):
     @abstractmethod
     async def random(self) -> float:
         """A fresh random number from 0 up to 1."""
+
+    @abstractmethod
+    async def sleep(self, seconds: float) -> None:
+        """Wait. A run that is resumed in the middle of it waits anew; one that had waited does not."""
 
     @abstractmethod
     async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:

@@ -66,6 +66,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A worked example for the agent loop: a situation, and the call that was right in it."""
+
+    situation: str
+    tool: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What the agent loop came to: its summary, the reads it made, the effects it staged."""
 

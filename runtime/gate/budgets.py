@@ -5,7 +5,8 @@ overspend. It counts; it never decides what a call may do.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
@@ -58,6 +59,17 @@ class Reservation:
     accounts: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class Bill:
+    """What a model call turned out to cost; filled in while its reservation is held."""
+
+    used: Amount = Amount()
+
+    def spend(self, tokens: int, device_ms: int) -> None:
+        """Add tokens (prompt and generated) and milliseconds of the device."""
+        self.used = self.used.plus(Amount(tokens=tokens, device_ms=device_ms))
+
+
 class Budgets:
     """The accounts of all runs and users. One event loop owns it; nothing in it waits."""
 
@@ -95,6 +107,17 @@ class Budgets:
         for account in reservation.accounts:
             self._held[account] = self._held[account].minus(reservation.amount)
             self._used[account] = self._used[account].plus(used)
+
+    @asynccontextmanager
+    async def model_call(self, run: str, user: User, tokens: int) -> AsyncIterator[Bill]:
+        """Hold `tokens` for as long as a model call takes, then book what is on the bill. Raises BudgetExceeded
+        before the call. What an agent that died has used is not known here, and not booked."""
+        reservation = self.reserve(run, user, Amount(tokens=tokens))
+        bill = Bill()
+        try:
+            yield bill
+        finally:
+            self.settle(reservation, bill.used)
 
     def charge(self, run: str, user: User, tokens: int, device_ms: int) -> None:
         """Book a model call that has happened without a reservation. What is spent is spent: this never raises."""

@@ -22,8 +22,8 @@ class ToolCall:
     """One call of one tool, on behalf of one principal.
 
     `key` is the idempotency key of an effect (run and step), empty for a read. `labels` are the join of everything
-    that led to the call. `reviewed` says that the reviewer agreed to the change set the call is in. `suspended_by` names
-    the approval policies that hold the call for a person; only the policy wrapper sets it.
+    that led to the call. `reviewed` says that the reviewer agreed to the change set the call is in. `suspended_by`
+    names the approval policies that hold the call for a person; only the policy wrapper sets it.
     """
 
     run: str
@@ -61,6 +61,14 @@ class ToolResult:
     value: Json
     labels: Labels
     error: bool = False
+
+
+def is_reference(value: Json) -> bool:
+    """Whether an argument is a reference to a field of an earlier effect's result, {"$ref": [step, field]}.
+
+    Such a call can be judged, as far as the rest of it goes, but not made: the value is filled in first.
+    """
+    return isinstance(value, dict) and set(value) == {"$ref"}
 
 
 class Gate(ABC):

@@ -6,10 +6,10 @@ what became of it; the call is repeated only under the same idempotency key, and
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from runtime.crashpoints import CrashPoint, reach
-from runtime.gate.call import Gate, ToolCall, ToolResult
+from runtime.gate.call import Gate, ToolCall, ToolResult, is_reference
 from runtime.gate.decision import Judge
 from runtime.gate.host import Host
 from runtime.gate.labelled import result_labels
@@ -19,14 +19,16 @@ from store.records.errors import Denied, InDoubt, ReplayMismatch, Timeout, ToolF
 from store.records.event import Event
 from store.records.kinds import Kind
 from store.records.labels import Labels
+from tools.host import BadArguments
 from tools.record import ToolRecord
 from tools.toolset import Outcome
 
 LOST = (ToolFailed, Unreachable, Timeout)
 """After one of these nobody knows whether the call took effect."""
 
-PATIENCE_S = (0.1, 0.4, 1.5, 4.0)
-"""Pauses between attempts to reach a tool again, in seconds: long enough for a tool host to be started anew."""
+PATIENCE_S = (0.1, 0.4, 1.0, 2.0, 4.0, 8.0)
+"""Pauses between attempts to learn more, in seconds: time for a tool host to start anew, and for an effect that is
+still under way to end."""
 
 
 class Effectful(Gate):
@@ -76,6 +78,7 @@ class Effectful(Gate):
 
         Raises ReplayMismatch if the effect at this step has an outcome, for then its result is in the ledger.
         """
+        _check_filled(call)
         if call.record.local_read:
             return _result(call, await self._send(call, call.record, call.arguments, ""))
         place = call.run, call.step
@@ -95,13 +98,16 @@ class Effectful(Gate):
         finally:
             self._busy.discard(place)
 
-    async def settle(self, call: ToolCall, intent: Event) -> ToolResult:
-        """Bring an effect with an intent and no outcome to its outcome.
+    async def settle(self, call: ToolCall, intent: Event | None = None) -> ToolResult:
+        """Bring an effect with an intent and no outcome to its outcome; without `intent`, by the one on record.
 
         The tool is asked first; the call is made again, under the same key, only if the tool says that it did not
-        happen, or has nobody to ask and takes a key. Raises InDoubt otherwise, and ReplayMismatch if the intent is not
-        this call's.
+        happen, or has nobody to ask and takes a key. Raises InDoubt otherwise, and ReplayMismatch if there is no
+        intent or it is not this call's.
         """
+        intent = intent or self.intent_of(call.run, call.step)
+        if intent is None:
+            raise ReplayMismatch("there is no open intent to settle", f"run {call.run}, step {call.step}")
         if intent.fingerprint != fingerprint(call) or intent.tool != call.record.name:
             raise ReplayMismatch("the intent on record is for another call", f"run {call.run}, step {call.step}")
         if intent.tool_digest != call.record.digest:
@@ -113,19 +119,21 @@ class Effectful(Gate):
 
     async def _carry_out(self, call: ToolCall, intent: Event) -> ToolResult:
         """Call until there is an outcome; between two calls the tool says that the first did not happen."""
-        arguments = dict(call.arguments)
-        if call.record.key_argument:
-            arguments[call.record.key_argument] = call.key
         for pause in (*self._patience_s, None):
             try:
-                outcome: Outcome | None = await self._send(call, call.record, arguments, call.key)
+                outcome: Outcome | None = await self._send(call, call.record, call.arguments, call.key)
+            except BadArguments as error:
+                outcome = Outcome(str(error), error=True)  # it never left, and never will
             except LOST:
                 outcome = await self._find(call, intent)
-            reach(CrashPoint.AFTER_CALL)
             if outcome is not None:
+                reach(CrashPoint.AFTER_CALL)
                 return await self._close(call, intent, outcome)
             if pause is not None:
                 await asyncio.sleep(pause)
+        if call.record.reconcile:
+            # The last word was the tool's own: it did not happen. That is an outcome, and no doubt.
+            return await self._close(call, intent, Outcome("the call never got through, and had no effect", error=True))
         raise await self._in_doubt(call, intent, "the tool was lost again and again")
 
     async def _find(self, call: ToolCall, intent: Event) -> Outcome | None:
@@ -138,7 +146,7 @@ class Effectful(Gate):
             if call.record.key_argument:
                 return None
             raise await self._in_doubt(call, intent, "the tool cannot be asked and takes no key")
-        question = {call.record.key_argument: call.key}
+        question: dict[str, Json] = {_key_name(call.record, record): call.key}
         for pause in (*self._patience_s, None):
             try:
                 answer = await self._send(call, record, question, "")
@@ -146,10 +154,16 @@ class Effectful(Gate):
                 if pause is not None:
                     await asyncio.sleep(pause)
                 continue
-            if answer.error or not isinstance(answer.value, dict) or not isinstance(answer.value.get("happened"), bool):
+            happened = _happened(answer)
+            if happened == "no":
+                return None
+            if happened == "yes":
+                return Outcome(answer.value.get("result"))
+            if happened == "nonsense":
                 raise await self._in_doubt(call, intent, "the tool's answer about it makes no sense")
-            return Outcome(answer.value.get("result")) if answer.value["happened"] else None
-        raise await self._in_doubt(call, intent, "the tool could not be reached to ask about it")
+            if pause is not None:
+                await asyncio.sleep(pause)
+        raise await self._in_doubt(call, intent, "the tool could not say, or not be reached to ask")
 
     async def _send(self, call: ToolCall, record: ToolRecord, arguments: dict[str, Json], key: str) -> Outcome:
         return await self._host.call(record.name, arguments, key, call.record.timeout_s, self._epoch)
@@ -170,7 +184,7 @@ class Effectful(Gate):
         await self._append(
             call,
             Kind.EFFECT_OUTCOME,
-            {"key": call.key, "result": outcome.value},
+            {"key": call.key, "value": outcome.value, "error": outcome.error},
             cause=intent.seq,
             decision="error" if outcome.error else "done",
             labels=result_labels(call, outcome.error),
@@ -197,8 +211,14 @@ class Effectful(Gate):
         return pending.event
 
 
+def _check_filled(call: ToolCall) -> None:
+    """A reference is only a promise of a value; policy has not seen the value, and no tool may get the promise."""
+    if any(is_reference(value) for value in call.arguments.values()):
+        raise Denied(f"{call.record.name} was called before its references were filled in", f"step {call.step}")
+
+
 def _check_key(call: ToolCall) -> None:
-    """The key is the runtime's own: an effect without one cannot be told from another, and nobody else may choose it."""
+    """The key is the runtime's own: without one an effect cannot be told from another, and nobody else chooses it."""
     if not call.key:
         raise Denied(f"{call.record.name} was called without an idempotency key", f"run {call.run}, step {call.step}")
     if call.record.key_argument and call.record.key_argument in call.arguments:
@@ -206,6 +226,22 @@ def _check_key(call: ToolCall) -> None:
             f"the arguments of {call.record.name} hold {call.record.key_argument}, which only the runtime fills in",
             f"run {call.run}, step {call.step}",
         )
+
+
+def _happened(answer: Outcome) -> Literal["yes", "no", "unknown", "nonsense"]:
+    """What a reconciling tool said: {"happened": true, "result": ...}, false, or null if it does not know yet."""
+    if answer.error or not isinstance(answer.value, dict) or "happened" not in answer.value:
+        return "nonsense"
+    happened = answer.value["happened"]
+    if happened is None:
+        return "unknown"
+    return ("yes" if happened else "no") if isinstance(happened, bool) else "nonsense"
+
+
+def _key_name(effect: ToolRecord, asked: ToolRecord) -> str:
+    """Under which name a reconciling tool takes the key: its only argument, or the name the effect's own tool has."""
+    names = list(asked.input_schema.get("properties", {}))
+    return str(names[0]) if len(names) == 1 else effect.key_argument
 
 
 def _result(call: ToolCall, outcome: Outcome) -> ToolResult:

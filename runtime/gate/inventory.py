@@ -4,7 +4,7 @@ It is configuration, never something a tool or a model reported. A name that doe
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from store.records.canonical import Json
@@ -38,6 +38,11 @@ class Inventory:
             raise SettingsError(
                 f"{twice[0]!r} stands in the inventory under two kinds", "inventory", "keep one of them"
             )
+
+    @classmethod
+    def services(cls, names: Iterable[str]) -> "Inventory":
+        """An inventory of services only."""
+        return cls({"Service": tuple(sorted(set(names)))})
 
     @property
     def kinds(self) -> tuple[str, ...]:

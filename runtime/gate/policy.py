@@ -54,7 +54,7 @@ class Policy:
         """The policies of a shipped set (by name), a folder or files, for these tools.
 
         Raises SettingsError, naming file and line, if one cannot be read, does not parse, has no name or another's,
-        does not fit the schema, or forbids something to a tool that is not there.
+        does not fit the schema, or forbids a tool that is not there and that no permit names.
         """
         records, inventory = list(records), inventory or Inventory()
         files = policy_files(source)
@@ -157,7 +157,8 @@ def examine(
 def _fitted(rules: list[Rule], records: Sequence[ToolRecord] | None, inventory: Inventory) -> Iterable[Finding]:
     """A finding for each rule: fine, or how it does not fit its fellows, the tools and the schema."""
     described = cedarpy.Schema.from_json_str(json.dumps(_schema(rules, records or (), inventory)))
-    tools = None if records is None else {record.name for record in records}
+    permitted = {action for each in rules if each.effect == "permit" for action in each.actions}
+    tools = None if records is None else {record.name for record in records} | permitted
     taken: Mapping[str, str] = {}
     for each in rules:
         problem, do = "", "correct it"
@@ -165,7 +166,7 @@ def _fitted(rules: list[Rule], records: Sequence[ToolRecord] | None, inventory: 
         if each.name in taken:
             problem, do = f"another policy is called {each.name} ({taken[each.name]})", "give each its own @id"
         elif missing and each.effect == "forbid":
-            # A permit for a tool that is not there opens nothing; a forbid with a slip in the name would close nothing.
+            # A tool that permits name may be away today. A name that only a forbid has is a slip, and closes nothing.
             problem, do = f"{each.name} forbids {missing[0]}, and no tool is called that", "correct the name"
         else:
             errors = cedarpy.validate_policies(each.text, described).errors

@@ -34,15 +34,22 @@ _CONTEXT = {
 
 
 def schema(records: Iterable[ToolRecord], inventory: Inventory, stand_ins: Iterable[str] = ()) -> Json:
-    """The schema in Cedar's JSON form. `stand_ins` are action names that permits mention and no tool has: they exist
+    """The schema in Cedar's JSON form. `stand_ins` are action names that policies mention and no tool has: they exist
     so that a policy written for a tool that is not there today can be read; no call ever has such an action."""
     resources = [*inventory.kinds, UNKNOWN]
-    actions: dict[str, Json] = {READS: {}, WRITES: {}}
+    none = record_type({})
+    # A group without members would make the validator refuse policies that speak of it. No tool can have these names.
+    actions: dict[str, Json] = {
+        READS: {},
+        WRITES: {},
+        "no-read": _action([READS], resources, none),
+        "no-write": _action([WRITES], resources, none),
+    }
     for record in records:
         groups = [READS if record.effect is Effect.READ else WRITES]
         actions[record.name] = _action(groups, resources, record_type(record.input_schema))
     for name in stand_ins:
-        actions[name] = _action([READS, WRITES], resources, record_type({}))
+        actions[name] = _action([READS, WRITES], resources, none)
     return {"": {"entityTypes": _entity_types(resources), "actions": actions}}
 
 

@@ -1,13 +1,15 @@
 """A tool's arguments as policy sees them: a Cedar type for its JSON Schema, and a Cedar value for each argument.
 
-The rule: an argument either stands in `context.args`, exactly, or is named in `context.opaque`. A value that its
-declared type cannot carry raises ValueError, which denies the call; nothing is rounded, cut or guessed.
+The rule: an argument stands in `context.args`, exactly, or is named in `context.opaque`. A value that its declared
+type cannot carry raises ValueError, which denies the call; nothing is rounded, cut or guessed. Every attribute is
+optional, for a call may be judged before a reference in it is filled in; so a policy asks `context.args has name`.
 """
 
 import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from runtime.gate.call import is_reference
 from store.records.canonical import Json
 
 _LONG = 2**63
@@ -20,10 +22,9 @@ def record_type(schema: dict[str, Any]) -> Json:
     """The Cedar record type of a JSON Schema object. Properties that Cedar has no type for are left out."""
     attributes = {}
     for name, declared in _properties(schema).items():
-        inner, nullable = _not_null(declared)
-        cedar = _type(inner)
+        cedar = _type(_not_null(declared)[0])
         if cedar is not None:
-            attributes[name] = {**cedar, "required": name in schema.get("required", ()) and not nullable}
+            attributes[name] = {**cedar, "required": False}
     return {"type": "Record", "attributes": attributes}
 
 
@@ -37,7 +38,7 @@ def record_value(schema: dict[str, Any], value: dict[str, Json]) -> tuple[dict[s
     opaque = set()
     for name, item in value.items():
         declared, nullable = _not_null(properties.get(name, {}))
-        if _type(declared) is None:
+        if _type(declared) is None or is_reference(item):
             opaque.add(name)
         elif not (nullable and item is None):
             seen[name], whole = _value(declared, item, name)

@@ -58,6 +58,10 @@ class Verbs(Queries, Protocol):
         """What waits for a person."""
         ...
 
+    async def resume(self, run: str = "") -> list[str]:
+        """Drive every open run that is not being driven, or the one named; returns their ids."""
+        ...
+
     async def answer(self, answer: Answer) -> None:
         """Answer an approval. Raises SettingsError if it is not waiting, Denied if the caller may not answer."""
         ...

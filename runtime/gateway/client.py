@@ -71,6 +71,7 @@ class Client:
     follow = stream(Verbs.follow)
     approvals = remote(Verbs.approvals)
     answer = remote(Verbs.answer)
+    resume = remote(Verbs.resume)
     status = remote(Verbs.status)
     stop = remote(Verbs.stop)
 

@@ -105,10 +105,11 @@ class VerifyView(Wire):
 
 
 class TableView(Wire):
-    """The rows of a query."""
+    """The rows of a query. `truncated` says that there are more."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    truncated: bool = False
 
 
 class StatusView(Wire):

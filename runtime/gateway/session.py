@@ -59,7 +59,7 @@ class Session:
         await self._hang_up()
 
     async def serve(self, verbs: Verbs, greeting: Greeting) -> None:
-        """Greet, then answer until the caller leaves. Streams end with that; what it asked for otherwise is finished."""
+        """Greet, then answer until the caller leaves. Streams end with that; all else it asked for is finished."""
         try:
             await self._send(CONNECTION, result=greeting)
             while await self._next(verbs):

@@ -13,7 +13,6 @@ from pydantic import TypeAdapter, ValidationError, create_model
 
 from runtime.gateway.backend import Verbs
 from runtime.gateway.messages import Wire
-from store.records.canonical import Json
 from store.records.errors import SettingsError
 
 
@@ -79,7 +78,7 @@ class Verb:
 
 def plain(error: ValidationError) -> str:
     """What is wrong with a message, by field. Never repeats the values: they may be private."""
-    problems: list[Json] = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
     return ", ".join(f"{'.'.join(map(str, each['loc'])) or 'message'}: {each['msg']}" for each in problems[:5])
 
 
@@ -95,6 +94,7 @@ VERBS: Mapping[str, Verb] = {
         Verb(Verbs.follow),
         Verb(Verbs.approvals),
         Verb(Verbs.answer),
+        Verb(Verbs.resume),
         Verb(Verbs.status),
         Verb(Verbs.stop),
     )

@@ -29,8 +29,8 @@ _RUN_COLUMNS = (
 class RunRow:
     """One run, summed up from its events.
 
-    `status` is how it ended, or `running`, `waiting` (an approval is not answered) or `parked` (its last event is an
-    effect in doubt). Times are UTC ISO 8601; `submission` and `outcome` are the payload ids of its first event and of
+    `status` is how it ended, or `running`, `waiting` (an approval is not answered) or `parked` (its last event says
+    so). Times are UTC ISO 8601; `submission` and `outcome` are the payload ids of its first event and of
     its last, empty if there is none. `model_calls` counts events with a model digest and tokens.
     """
 

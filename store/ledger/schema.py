@@ -50,7 +50,7 @@ RUNS = f"""
         coalesce(arg_max(workflow_version, seq) FILTER (workflow <> ''), 0) AS workflow_version,
         CASE WHEN count(*) FILTER (kind = '{Kind.RUN_ENDED}') > 0
                 THEN any_value(decision) FILTER (kind = '{Kind.RUN_ENDED}')
-            WHEN count(*) FILTER (kind = '{Kind.EFFECT_IN_DOUBT}' AND seq = newest) > 0 THEN 'parked'
+            WHEN count(*) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest) > 0 THEN 'parked'
             WHEN count(*) FILTER (kind = '{Kind.APPROVAL_REQUESTED}')
                 > count(*) FILTER (kind = '{Kind.APPROVAL_ANSWERED}') THEN 'waiting'
             ELSE 'running' END AS status,

@@ -11,6 +11,7 @@ class Kind(StrEnum):
     RUN_SUBMITTED = "run.submitted"
     RUN_STARTED = "run.started"
     RUN_RESUMED = "run.resumed"
+    RUN_PARKED = "run.parked"
     RUN_ENDED = "run.ended"
     STEP_COMPLETED = "step.completed"
     STEP_FAILED = "step.failed"

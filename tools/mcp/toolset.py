@@ -69,7 +69,7 @@ class _Link:
                     await self.pipe.ended.wait()
         except Exception as error:  # whatever the handshake meets is one thing to the caller: it did not start
             if not self._ready.done():
-                reason = self.pipe.failure or type(error).__name__
+                reason = self.pipe.failure or getattr(error, "strerror", None) or type(error).__name__
                 self._ready.set_exception(
                     Unreachable(
                         f"the tool server did not start: {reason}", self._name, "check its command in the tools file"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 import anyio
@@ -30,6 +31,7 @@ MAX_LINE_BYTES = 4 << 20
 MAX_STDERR_BYTES = 1 << 20
 EXIT_GRACE_S = 2.0
 KILL_GRACE_S = 3.0
+DRAIN_S = 1.0
 
 
 class ServerPipe:
@@ -45,23 +47,36 @@ class ServerPipe:
     @asynccontextmanager
     async def streams(self) -> AsyncGenerator[Streams, None]:
         """Start the server; on leaving, end it and all its descendants. Raises OSError if it cannot be started."""
-        process = await self._start()
+        with FileIO(self._stderr or os.devnull, "wb", opener=_private) as log:
+            async with self._running(log) as streams:
+                yield streams
+
+    @asynccontextmanager
+    async def _running(self, log: FileIO) -> AsyncGenerator[Streams, None]:
+        with anyio.CancelScope(shield=True):  # a start cancelled halfway would leave pipes and a process behind
+            process = await self._start()
         inward, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write_stream, outward = anyio.create_memory_object_stream[SessionMessage](0)
         assert process.stdin
         assert process.stdout
         assert process.stderr
+        drained = anyio.Event(), anyio.Event()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read, process.stdout, inward)
+            tasks.start_soon(self._read, process.stdout, inward, drained[0])
             tasks.start_soon(self._write, process.stdin, outward)
-            tasks.start_soon(_keep, process.stderr, self._stderr)
+            tasks.start_soon(_keep, process.stderr, log, drained[1])
             try:
                 yield read_stream, write_stream
             finally:
                 with anyio.CancelScope(shield=True):
                     for end in (read_stream, write_stream, inward, outward):
                         end.close()
-                    await _end(process)
+                    await _end(process, 0.0 if self.ended.is_set() else EXIT_GRACE_S)
+                    with anyio.move_on_after(DRAIN_S):
+                        for event in drained:
+                            await event.wait()
+                    await process.stdout.aclose()
+                    await process.stderr.aclose()
                 tasks.cancel_scope.cancel()
 
     async def _start(self) -> Process:
@@ -79,14 +94,19 @@ class ServerPipe:
         self.pid = process.pid
         return process
 
-    async def _read(self, stdout: ByteReceiveStream, inward: Inward) -> None:
-        try:
-            async with inward:
-                self.failure = await self._messages(stdout, inward)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
-            self.failure = "the connection to it broke"
-        finally:
-            self.ended.set()
+    async def _read(self, stdout: ByteReceiveStream, inward: Inward, drained: anyio.Event) -> None:
+        with anyio.CancelScope(shield=True):  # ends with the stream, which `streams` sees to
+            try:
+                async with inward:
+                    self.failure = await self._messages(stdout, inward)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
+                self.failure = "the connection to it broke"
+            finally:
+                self.ended.set()
+            # An unread pipe would stay open in asyncio for ever, and keep a server that writes from leaving.
+            async for _ in _chunks(stdout):
+                pass
+            drained.set()
 
     async def _messages(self, stdout: ByteReceiveStream, inward: Inward) -> str:
         """Hand over message after message; returns why there are no more."""
@@ -115,34 +135,37 @@ class ServerPipe:
                     await stdin.send(text.encode() + b"\n")
 
 
-async def _keep(stderr: ByteReceiveStream, path: Path | None) -> None:
-    """Drain the server's stderr, into a private file if one is named, up to a size; never anywhere else."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600) if path else None
+async def _chunks(stream: ByteReceiveStream) -> AsyncGenerator[bytes, None]:
+    """What a stream gives until it ends in whatever way."""
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
+        async for chunk in stream:
+            yield chunk
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+async def _keep(stderr: ByteReceiveStream, log: FileIO, drained: anyio.Event) -> None:
+    """Drain the server's stderr into the log, up to a size; never anywhere else. A full disk stops nothing."""
     room = MAX_STDERR_BYTES
-    try:
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError, OSError):
-            async for chunk in stderr:
-                if file is not None and room > 0:
-                    room -= os.write(file, chunk[:room])
-    finally:
-        if file is not None:
-            os.close(file)
+    with anyio.CancelScope(shield=True):
+        async for chunk in _chunks(stderr):
+            with suppress(OSError):
+                room -= log.write(chunk[:room])
+        drained.set()
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, grace_s: float) -> None:
     """Close the server's stdin and wait; then ask its guard to end it; then kill all that is left of the family."""
     assert process.stdin
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
         await process.stdin.aclose()
-    if not await _ended(process, EXIT_GRACE_S):
+    if not await _ended(process, grace_s):
         signal_all([process.pid], signal.SIGTERM)
         if not await _ended(process, KILL_GRACE_S):
             signal_all([process.pid, *descendants(process.pid)], signal.SIGKILL)
             await _ended(process, KILL_GRACE_S)
-    for stream in (process.stdout, process.stderr):
-        assert stream
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            await stream.aclose()
 
 
 async def _ended(process: Process, patience_s: float) -> bool:

@@ -52,7 +52,8 @@ class Service:
         """Do one request and account for it: HTTP status and body."""
         begun = time.monotonic()
         self.requests += 1
-        status, body, error = 200, {"ok": True}, ""
+        status, error = 200, ""
+        body: dict[str, Any] = {"ok": True}
         try:
             self._work()
         except WorkFailed as failure:
@@ -80,7 +81,9 @@ class Service:
             try:
                 self.store.append({"time": round(time.time(), 3), "request": self.requests})
             except OSError as error:
-                raise WorkFailed(507, f"cannot write data/records.jsonl: disk quota exceeded, {error.strerror}") from None
+                raise WorkFailed(
+                    507, f"cannot write data/records.jsonl: disk quota exceeded, {error.strerror}"
+                ) from None
             if self.config["dependency"]:
                 self._ask_dependency()
         finally:
@@ -91,7 +94,9 @@ class Service:
         try:
             read(self.home.folder / "tables" / table)
         except (OSError, ValueError):
-            raise WorkFailed(500, f"cannot read tables/{table}: no such file (config v{self.config['version']})") from None
+            raise WorkFailed(
+                500, f"cannot read tables/{table}: no such file (config v{self.config['version']})"
+            ) from None
 
     def _ask_dependency(self) -> None:
         name, path = self.config["dependency"], self.config["dependency_path"]

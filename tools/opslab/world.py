@@ -7,6 +7,8 @@ from typing import Any
 from tools.opslab.layout import DEPENDS_ON, HOST, OWNERS, SERVICES, Place, place, write
 
 TIMEOUTS_MS = {"gateway": 900, "orders": 600, "inventory": 0}
+OPENING = "opening.json"
+"""A record that every service has from the start and that no repair touches."""
 PATHS = {"gateway": "/", "orders": "/orders", "inventory": "/stock"}
 
 
@@ -42,5 +44,6 @@ def _service(home: Place, service: str, ports: dict[str, int]) -> None:
     config = first_config(service)
     home.roll_out(config)
     write(home.folder / "tables" / config["table"], {f"item-{number}": number * 7 % 50 for number in range(20)})
+    write(home.data / OPENING, {"opened": service})
     if config["dependency"]:
         write(home.dependency, {"host": HOST, "port": ports[config["dependency"]]})

@@ -1,0 +1,75 @@
+"""`bailiwick approvals`: what waits for a person. The whole payload is shown, never a part of it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb, wait_for
+from store.records.errors import SettingsError
+
+if TYPE_CHECKING:
+    from runtime.gateway.messages import ApprovalView
+
+app = noun("Approvals: see what waits for a person, and answer it.")
+
+Id = Annotated[str, typer.Argument(help="An approval's id, or how it begins.")]
+Meaning = Annotated[str, typer.Option("--meaning", help="What you declare by it, in your own words.")]
+
+
+@verb(app, "list")
+def list_approvals(site: Site, json: AsJson = False) -> None:
+    """All that wait."""
+    found = wait_for(_waiting(site))
+    if json:
+        show([each.model_dump(mode="json") for each in found])
+        return
+    rows = [(a.approval, a.tool, a.run, a.requester, a.since[:19], ", ".join(a.policies)) for a in found]
+    table(("APPROVAL", "TOOL", "RUN", "REQUESTER", "SINCE", "POLICIES"), rows)
+
+
+@verb(app, "show")
+def show_approval(site: Site, approval: Id, json: AsJson = False) -> None:
+    """One that waits, with everything that would be executed."""
+    found = _named(wait_for(_waiting(site)), approval)
+    if json:
+        show(found.model_dump(mode="json"))
+        return
+    for name, value in found.model_dump(mode="json").items():
+        print(f"{name}: {plain(value)}")
+
+
+@verb(app, "approve")
+def approve(site: Site, approval: Id, meaning: Meaning = "") -> None:
+    """Say yes to exactly one call, with exactly these arguments."""
+    wait_for(_answer(site, approval, yes=True, meaning=meaning))
+
+
+@verb(app, "deny")
+def deny(site: Site, approval: Id, meaning: Meaning = "") -> None:
+    """Say no; the run ends as denied."""
+    wait_for(_answer(site, approval, yes=False, meaning=meaning))
+
+
+async def _waiting(site: Site) -> "list[ApprovalView]":
+    from runtime.cli.backend import client
+
+    async with client(site.settings()) as c:
+        return await c.approvals()
+
+
+async def _answer(site: Site, approval: str, *, yes: bool, meaning: str) -> None:
+    from runtime.cli.backend import client
+    from runtime.gateway.messages import Answer
+
+    async with client(site.settings()) as c:
+        found = _named(await c.approvals(), approval)
+        await c.answer(Answer(approval=found.approval, yes=yes, meaning=meaning))
+    print(f"{'approved' if yes else 'denied'}: {plain(found.tool)} ({found.approval})")
+
+
+def _named(waiting: "list[ApprovalView]", approval: str) -> "ApprovalView":
+    found = [each for each in waiting if each.approval.startswith(approval)]
+    if len(found) != 1:
+        what = "no approval of this id waits" if not found else f"{len(found)} approvals begin like this"
+        raise SettingsError(what, approval, "see `bailiwick approvals list`")
+    return found[0]

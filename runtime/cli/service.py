@@ -1,0 +1,52 @@
+"""`bailiwick up`, `down` and `status`: the runtime as a daemon."""
+
+import typer
+
+from runtime.cli.site import AsJson, Site, plain, show, verb, wait_for
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the top group."""
+    verb(app, "up")(up)
+    verb(app, "down")(down)
+    verb(app, "status")(status)
+
+
+def up(site: Site) -> int:
+    """Start the runtime and keep it up."""
+    from runtime import embedded
+
+    return embedded.up(site.settings())
+
+
+def down(site: Site) -> None:
+    """Stop the runtime.
+
+    Open runs go on at the next start.
+    """
+    from runtime.cli.backend import client
+
+    async def ask() -> None:
+        async with client(site.settings()) as c:
+            await c.stop()
+
+    wait_for(ask())
+
+
+def status(site: Site, json: AsJson = False) -> None:
+    """The state of the runtime.
+
+    Exit code 3 if none is up.
+    """
+    from runtime.cli.backend import client
+
+    async def ask() -> dict[str, object]:
+        async with client(site.settings()) as c:
+            return (await c.status()).model_dump(mode="json")
+
+    found = wait_for(ask())
+    if json:
+        show(found)
+        return
+    for name, value in found.items():
+        print(f"{name.replace('_', ' ')}: {plain(value)}")

@@ -1,0 +1,161 @@
+"""A runtime for one command: the daemon's, if one is up on this data folder, else one started here and ended after.
+
+What is started here listens too, so that `bailiwick top` can watch it.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from runtime.gate.inventory import Inventory
+from runtime.gateway.client import Client
+from runtime.gateway.messages import RunView, Submission
+from runtime.gateway.paths import listening
+from runtime.settings import Settings
+from runtime.watching import Approve, Watcher, outcome_error
+from store.records.errors import SettingsError, Unreachable
+from tools.catalog import Catalog, load
+
+if TYPE_CHECKING:
+    from runtime.actors.supervisor import Plan
+
+MODELS = "models"
+
+
+def models_folder(settings: Settings) -> Path:
+    """Where the site's registry of models is."""
+    return settings.data_dir / MODELS
+
+
+def catalogs(files: Sequence[Path]) -> tuple[Catalog, ...]:
+    """The tools files, read. Raises SettingsError."""
+    return tuple(load(path) for path in files)
+
+
+def inventory(path: Path | None) -> Inventory:
+    """The site's trusted inventory: a JSON object of names by kind. Raises SettingsError."""
+    if path is None:
+        return Inventory()
+    try:
+        objects = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read the inventory: {type(error).__name__}", str(path), "see the README") from None
+    if not isinstance(objects, dict) or not all(isinstance(names, list) for names in objects.values()):
+        raise SettingsError("the inventory is not an object of lists", str(path), 'write {"Service": ["orders"]}')
+    return Inventory({kind: tuple(map(str, names)) for kind, names in objects.items()})
+
+
+def running(settings: Settings) -> bool:
+    """Whether a runtime listens for this data folder."""
+    return settings.socket.exists() and listening(settings.socket)
+
+
+@asynccontextmanager
+async def session(settings: Settings, *, resume: bool = False) -> AsyncIterator[Client]:
+    """A client of the running daemon, or of a runtime that lives as long as the session."""
+    if running(settings):
+        async with await Client.connect(settings.socket) as client:
+            yield client
+        return
+    from runtime.actors.supervisor import Supervisor
+
+    async with Supervisor(plan(settings, resume=resume)), await Client.connect(settings.socket) as client:
+        yield client
+
+
+def plan(settings: Settings, *, resume: bool) -> "Plan":
+    """What a runtime for these settings is started with. Raises SettingsError."""
+    from runtime.actors.supervisor import Plan
+
+    return Plan(
+        settings=settings.open_folders(),
+        models_folder=models_folder(settings),
+        catalogs=catalogs(settings.tools),
+        inventory=inventory(settings.inventory),
+        resume=resume,
+    )
+
+
+def run(
+    settings: Settings,
+    task: str,
+    *,
+    workflow: str = "",
+    attach: Sequence[Path] = (),
+    seed: int = 0,
+    approve: Approve = "ask",
+    json: bool = False,
+) -> int:
+    """See a task through; its exit code. Raises the error that the run's status stands for."""
+    submission = Submission(task=task, workflow=workflow, attachments=tuple(map(_text, attach)), seed=seed)
+    if settings.tools and running(settings):
+        raise SettingsError(
+            "a running daemon has its own tools", str(settings.tools[0]), "put them in its settings and restart it"
+        )
+
+    async def see_through() -> list[RunView]:
+        async with session(settings) as client:
+            watcher = Watcher(client, _console(json), approve)
+            return [await watcher.watch(await client.submit(submission))]
+
+    return _report(asyncio.run(see_through()), json)
+
+
+def resume(settings: Settings, run: str = "", *, approve: Approve = "ask", json: bool = False) -> int:
+    """Go on with one open run, or with all; the exit code. Raises what the worst of them stands for."""
+
+    async def see_through() -> list[RunView]:
+        async with session(settings) as client:
+            watcher = Watcher(client, _console(json), approve)
+            before = (await client.status()).events
+            return [await watcher.watch(each, before) for each in await client.resume(run)]
+
+    return _report(asyncio.run(see_through()), json)
+
+
+def up(settings: Settings) -> int:
+    """Keep a runtime up until it is told to stop. Raises Unreachable if one is up on this data folder."""
+    if running(settings):
+        raise Unreachable("a runtime is up for this data folder", str(settings.socket), "stop it: `bailiwick down`")
+    from runtime.actors.supervisor import Supervisor
+
+    async def serve() -> None:
+        async with Supervisor(plan(settings, resume=True)) as supervisor:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, supervisor.request_stop)
+            print(f"bailiwick is up; it listens at {supervisor.socket}", file=sys.stderr, flush=True)
+            await supervisor.stopped()
+
+    asyncio.run(serve())
+    return 0
+
+
+def _report(views: list[RunView], as_json: bool) -> int:
+    for view in views:
+        print(view.model_dump_json() if as_json else view.outcome, flush=True)
+    errors = [error for error in map(outcome_error, views) if error is not None]
+    if errors:
+        raise max(errors, key=lambda error: error.exit_code)
+    return 0
+
+
+def _console(as_json: bool) -> Console:
+    return Console(stderr=True, highlight=False, quiet=as_json)
+
+
+def _text(path: Path) -> str:
+    """The text of an attachment. Raises SettingsError if it cannot be read as UTF-8 text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"cannot read the attachment: {error.strerror}", str(path), "check the path") from None
+    except UnicodeDecodeError:
+        raise SettingsError("the attachment is not UTF-8 text", str(path), "attach a text") from None

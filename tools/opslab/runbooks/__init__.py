@@ -1,0 +1,1 @@
+"""The texts of the runbooks, a file each: title, symptom, fix."""

@@ -1,0 +1,124 @@
+"""What the panes say: the columns of each, and a row for each run, step, event and approval.
+
+All text from elsewhere becomes safe here. Whatever a colour says, a word says too.
+"""
+
+from datetime import datetime
+
+from runtime.gateway.messages import ApprovalView, EventView, RunView
+from tui.board import Board, Step, decided_by
+from tui.grid import Column, Row
+from tui.text import clock, pretty, safe, seconds, short
+
+RUNS = (
+    Column("run", 14),
+    Column("status", 21),
+    Column("workflow", 14, grow=2),
+    Column("who", 8, grow=1),
+    Column("sec", 7, right=True),
+    Column("tokens", 6, right=True),
+)
+STEPS = (
+    Column("step", 12, grow=1),
+    Column("by", 5),
+    Column("kind", 18),
+    Column("tool", 16, grow=2),
+    Column("decision", 8, grow=1),
+    Column("tok", 5, right=True),
+    Column("ms", 5, right=True),
+)
+AUDIT = (
+    Column("seq", 6, right=True),
+    Column("time", 8),
+    Column("by", 5),
+    Column("kind", 18),
+    Column("run", 8),
+    Column("step", 8, grow=1),
+    Column("what", 15, grow=2),
+)
+APPROVALS = (
+    Column("tool", 22, grow=2),
+    Column("run", 12),
+    Column("step", 10, grow=1),
+    Column("requester", 12, grow=1),
+    Column("since", 8),
+)
+TONES = {
+    "completed": "good",
+    "completed-by-fallback": "good",
+    "denied": "bad",
+    "failed": "bad",
+    "waiting": "wait",
+    "parked": "wait",
+    "deny": "bad",
+    "suspend": "wait",
+}
+
+
+def run_row(run: RunView, now: datetime) -> Row:
+    """A run."""
+    took = seconds(run.started, run.ended, now)
+    cells = (run.run, run.status, run.workflow, run.principal, took, short(run.tokens))
+    return Row(run.run, tuple(map(safe, cells)), TONES.get(run.status, ""))
+
+
+def step_row(step: Step) -> Row:
+    """A step of the selected run."""
+    cells = (step.path, step.by, step.kind, step.tool, step.decision, short(step.tokens), short(step.device_ms))
+    return Row(step.path, tuple(map(safe, cells)), TONES.get(step.decision, ""))
+
+
+def audit_row(view: EventView) -> Row:
+    """An event of the ledger."""
+    event = {name: str(value) for name, value in view.event.items() if value is not None}
+    what = " ".join(filter(None, (event.get("tool"), event.get("decision"))))
+    by = decided_by(view.event) or event.get("actor", "")
+    cells = (event["seq"], clock(event.get("time", "")), by, event.get("kind", ""))
+    more = (ending(event.get("run", ""), 8), event.get("step", ""), what)
+    return Row(event["seq"], tuple(map(safe, (*cells, *more))), TONES.get(event.get("decision", ""), ""))
+
+
+def ending(name: str, width: int) -> str:
+    """The end of a long name, which tells runs apart: they all begin with the time."""
+    return name if len(name) <= width else "…" + name[1 - width :]
+
+
+def approval_row(approval: ApprovalView) -> Row:
+    """An approval in the list."""
+    cells = (approval.tool, approval.run, approval.step, approval.requester, clock(approval.since))
+    return Row(approval.approval, tuple(map(safe, cells)))
+
+
+def approval_text(approval: ApprovalView) -> str:
+    """Everything about an approval, whole. What a person agrees to is what is written here and nothing else."""
+    facts = {
+        "tool": approval.tool,
+        "run": approval.run,
+        "step": approval.step,
+        "requester": approval.requester,
+        "since": approval.since,
+        "held by": ", ".join(approval.policies),
+        "binding": approval.binding,
+    }
+    lines = [f"{name:<10} {safe(value)}" for name, value in facts.items()]
+    parts = {"arguments": approval.arguments, "payload": approval.payload, "labels": approval.labels}
+    return "\n".join(lines + [f"\n{name}\n{pretty(value)}" for name, value in parts.items()])
+
+
+def head(board: Board) -> str:
+    """The line at the top: how the runtime is, or why it cannot be seen."""
+    if board.trouble:
+        return f"bailiwick  ○ {safe(board.trouble)}"
+    status = board.status
+    if status is None:
+        return "bailiwick  ○ connecting"
+    down = [name for name, pid in status.parts.items() if not pid]
+    facts = (
+        f"epoch {status.epoch}",
+        f"{board.rate:.1f} ev/s",
+        f"open {status.open_runs}",
+        f"waiting {len(board.approvals)}" + (" (press a)" if board.approvals else ""),
+        f"down: {', '.join(down)}" if down else "",
+        f"model {status.model}" if status.model else "",
+    )
+    return "bailiwick  ● " + "  ".join(safe(fact) for fact in facts if fact)
