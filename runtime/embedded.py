@@ -19,7 +19,7 @@ from runtime.gateway.client import Client
 from runtime.gateway.messages import RunView, Submission
 from runtime.gateway.paths import listening
 from runtime.settings import Settings
-from runtime.watching import Approve, Watcher, outcome_error
+from runtime.watching import Approve, Watcher, console_of, outcome_error
 from store.records.errors import SettingsError, Unreachable
 from tools.catalog import Catalog, load
 
@@ -148,7 +148,7 @@ def _report(views: list[RunView], as_json: bool) -> int:
 
 
 def _console(as_json: bool) -> Console:
-    return Console(stderr=True, highlight=False, quiet=as_json)
+    return console_of(sys.stderr, quiet=as_json)
 
 
 def _text(path: Path) -> str:

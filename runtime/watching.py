@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +17,7 @@ from runtime.narration import Line, narrate
 from store.records.errors import BailiwickError, Denied, SettingsError, Waiting
 
 Approve = Literal["yes", "no", "ask"]
+PIPE_WIDTH = 160
 STYLES = {"plain": "", "good": "green", "bad": "red", "wait": "yellow"}
 
 
@@ -59,6 +60,11 @@ class Watcher:
         self.console.print_json(data=view.arguments)
         answer = await asyncio.to_thread(self.console.input, "Approve? Type yes or no: ")
         return answer.strip().lower() in ("y", "yes")
+
+
+def console_of(stream: TextIO, *, quiet: bool = False) -> Console:
+    """A console on a stream; where there is no terminal to fit, lines may be as long as they are."""
+    return Console(file=stream, highlight=False, quiet=quiet, width=None if stream.isatty() else PIPE_WIDTH)
 
 
 def rendered(line: Line) -> Text:

@@ -7,19 +7,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime import crashpoints
 from runtime.actors.agents import AgentHandles
 from runtime.actors.call import actor
-from runtime.actors.memory import LedgerMemory
 from runtime.actors.model_server import ModelHandle
 from runtime.actors.tool_host import HostHandle
-from runtime.core import Core, World
 from runtime.gate.inventory import Inventory
 from runtime.settings import Settings
-from runtime.workflows.catalog import load
 from store.records.errors import Unreachable
+
+if TYPE_CHECKING:
+    from runtime.core import Core
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class CoreActor:
 
     async def start(self, spec: CoreSpec, resume: bool) -> int:
         """Open the ledger, build the gate, resume if asked; returns the epoch."""
+        # Imported here: the driver, which imports this module too, has no use for DuckDB, LanceDB and Cedar.
+        from runtime.actors.memory import LedgerMemory
+        from runtime.core import Core, World
+        from runtime.workflows.catalog import load
+
         if spec.crash_at:
             crashpoints.arm(spec.crash_at)
         world = World(

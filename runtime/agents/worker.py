@@ -93,7 +93,9 @@ def call_schema(tools: tuple[ToolView, ...], *, may_end: bool) -> dict[str, Any]
     return {"anyOf": options}
 
 
-def _call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _call(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one call. What a tool's schema does not say is not asked for: a model would make things up."""
+    arguments = {**schema, "additionalProperties": schema.get("additionalProperties", False)}
     return {
         "type": "object",
         "properties": {"tool": {"const": name}, "arguments": arguments},

@@ -4,7 +4,7 @@ The core gives an agent labelled context and an allowance, reserves the allowanc
 answer, model and cost. What the agent proposes is checked here before anything is done with it.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ from store.records.canonical import Json
 from store.records.errors import ModelFailed, SettingsError
 from store.records.kinds import Kind
 
+EXCERPT = 300
+"""Characters of one reading that a reviewer is shown."""
 LEAST_CONFIDENCE = 0.5
 PROMPT_RESERVE = 1500
 """Tokens reserved for the prompt of one proposal before it is known; the difference is given back."""
@@ -219,9 +221,18 @@ class _Loop:
 
 
 def _excerpt(turn: Turn) -> str:
-    """The last words of a reading, short enough for a reviewer's prompt."""
-    text = turn.result if isinstance(turn.result, str) else str(turn.result)
-    return f"{turn.tool}: {text[-240:]}"
+    """What a reading ended with, short enough for a reviewer's prompt: of a list of lines the last two."""
+    texts = list(_texts(turn.result))
+    return "; ".join(texts[-2:])[-EXCERPT:]
+
+
+def _texts(value: Json) -> Iterator[str]:
+    """Every text in a JSON value, in order."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def _plain(completion: dict[str, Any]) -> Json:

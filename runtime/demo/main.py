@@ -14,7 +14,7 @@ from runtime.demo.report import Report
 from runtime.demo.scene import Script, play
 from runtime.embedded import models_folder
 from runtime.settings import Settings
-from runtime.watching import Approve, outcome_error
+from runtime.watching import Approve, console_of, outcome_error
 from store.records.errors import BailiwickError
 
 
@@ -33,7 +33,7 @@ class Options:
 
 def run(settings: Settings, options: Options) -> int:
     """Play the demo; 0 only if the front door answers again. Raises the error that the run's status stands for."""
-    console = Console(stderr=options.json, highlight=False)
+    console = console_of(sys.stderr if options.json else sys.stdout)
     stage = demo_settings(settings, options.model)
     script = Script(
         settings=stage,

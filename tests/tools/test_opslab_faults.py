@@ -94,7 +94,7 @@ def test_an_unknown_fault_is_refused_before_anything_breaks(shared_lab: Opslab) 
 
 def test_every_fault_has_a_runbook_whose_fix_names_a_tool() -> None:
     assert {book.name for book in runbooks()} == set(fault_names())
-    assert all(book.tool.startswith("ops.") for book in runbooks())
+    assert all(book.tool.startswith("ops.") and "\n" not in book.title for book in runbooks())
 
 
 def test_search_gives_two_at_most_and_nothing_for_foreign_words() -> None:

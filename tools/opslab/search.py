@@ -57,7 +57,7 @@ def _parse(name: str, text: str) -> Runbook:
     tool = re.search(r"ops\.[a-z_]+", found[3]) if found else None
     if found is None or tool is None:
         raise ValueError(f"the runbook {name} needs a title, a symptom and a fix that names a tool")
-    return Runbook(name, found[1], " ".join(found[2].split()), " ".join(found[3].split()), tool[0])
+    return Runbook(name, found[1].strip(), " ".join(found[2].split()), " ".join(found[3].split()), tool[0])
 
 
 def search(query: str, limit: int = 2) -> list[Match]:
