@@ -22,6 +22,8 @@ from tools.record import Effect, OutputLabel
 NAME = r"^[a-z][a-z0-9_]*$"
 TOOL = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$"
 MAX_FILE_BYTES = 1 << 20
+MARK = "BAILIWICK_TOOL_CHILD"
+"""Set for every tool server: the gateway refuses a caller that carries it, or comes of one that does."""
 OURS = ("BAILIWICK_", "RAY_")
 """Beginnings of variable names that belong to the runtime: no tool server gets one, whatever the file says."""
 
@@ -94,7 +96,11 @@ class Server(_Strict):
 
     def environment(self) -> dict[str, str]:
         """All variables that the server's process will have. Raises SettingsError if one of `inherit` is not set."""
-        base = {"PATH": os.environ.get("PATH", os.defpath), "LANG": os.environ.get("LANG", "C.UTF-8")}
+        base = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            MARK: "1",
+        }
         for name in self.inherit:
             if name not in os.environ:
                 raise SettingsError(f"the tools file inherits {name}, which is not set", do=f"set {name}")

@@ -22,8 +22,8 @@ ROLES = {"router": Router, "worker": Worker, "reviewer": Reviewer}
 class AgentActor:
     """One agent in a process of its own."""
 
-    def __init__(self, role: str, model: ModelHandle) -> None:
-        self._agent: Any = ROLES[role](model)
+    def __init__(self, role: str, model: Any) -> None:
+        self._agent: Any = ROLES[role](ModelHandle(model))
 
     async def pid(self) -> int:
         return os.getpid()

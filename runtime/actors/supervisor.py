@@ -140,7 +140,7 @@ class Supervisor:
         self._cluster = Cluster.start(settings.runtime_dir)  # in the main thread, as it asks
         model = ModelHandle(spawn(ModelActor, self._plan.models_folder, settings))
         self._parts = {"model": model.actor, "host": spawn(ToolHostActor, tuple(self._plan.catalogs))}
-        self._parts |= {role: spawn(AgentActor, role, model) for role in ROLES}
+        self._parts |= {role: spawn(AgentActor, role, model.actor) for role in ROLES}
         self._spec = CoreSpec(
             folder=settings.data_dir,
             settings=settings,

@@ -24,7 +24,7 @@ class ToolHostActor:
     def __init__(self, catalogs: Sequence[Catalog]) -> None:
         become_subreaper()
         self._catalogs = catalogs
-        self._host = ToolHost()
+        self._host = ToolHost(alone=True)
         self._open = False
 
     async def pid(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from store.records.errors import SettingsError
-from tools.catalog import Catalog, load
+from tools.catalog import MARK, Catalog, load
 from tools.opslab.lab import TOOLS_FILE
 from tools.record import Effect
 
@@ -99,7 +99,7 @@ def test_the_environment_holds_what_is_named_and_nothing_else(monkeypatch: pytes
     monkeypatch.setenv("WANTED", "w")
     entry = {"command": ["x"], "env": {"MODE": "m"}, "inherit": ["WANTED"]}
     server = Catalog.model_validate({"server": {"ops": entry}}).server["ops"]
-    assert set(server.environment()) == {"PATH", "LANG", "MODE", "WANTED"}
+    assert set(server.environment()) == {"PATH", "LANG", "MODE", "WANTED", MARK}
     monkeypatch.delenv("WANTED")
     with pytest.raises(SettingsError, match="WANTED"):
         server.environment()

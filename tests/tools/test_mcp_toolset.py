@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from store.records.errors import BailiwickError, SettingsError, ToolFailed, Unreachable
-from tools.catalog import Server
+from tools.catalog import MARK, Server
 from tools.mcp.toolset import McpToolset
 from tools.results import BadResult
 
@@ -155,7 +155,7 @@ async def test_the_server_gets_no_variable_that_the_tools_file_does_not_name(
     toolset = McpToolset("odd", awkward(env={"MODE": "test"}))
     await toolset.open()
     seen = (await toolset.call("odd.environment", {}, 20)).value["environment"]
-    assert set(seen) - {"LC_CTYPE"} == {"PATH", "LANG", "MODE"}
+    assert set(seen) - {"LC_CTYPE"} == {"PATH", "LANG", "MODE", MARK}
     await toolset.close()
 
 
@@ -193,7 +193,7 @@ async def test_nothing_that_a_server_started_outlives_it(awkward: Entry, gone: G
 HOST = """
 import asyncio, sys
 from pathlib import Path
-from tools.catalog import Server
+from tools.catalog import MARK, Server
 from tools.mcp.toolset import McpToolset
 
 async def main():
