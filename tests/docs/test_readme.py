@@ -1,0 +1,98 @@
+"""The README says only what is so: its tools file loads, its policies check, its commands exist, its tables fit."""
+
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from runtime.gate.check import check
+from store.records import errors
+from tools.catalog import load
+from tools.opslab.faults import fault_names
+from tools.record import ToolRecord
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    """The text under a heading."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def blocks(text: str) -> list[str]:
+    """The indented blocks of a text, each without its indent."""
+    found = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", text, re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+def commands() -> list[str]:
+    """Every command line of bailiwick that the README shows."""
+    lines = [line for block in blocks(README) for line in block.splitlines()]
+    return [
+        line.split("#")[0].removeprefix(".venv/bin/").strip()
+        for line in lines
+        if re.match(r"(\.venv/bin/)?bailiwick ", line)
+    ]
+
+
+def test_the_tools_file_loads(tmp_path: Path) -> None:
+    text = blocks(section("Bring an MCP server"))[0].split("\nbailiwick ")[0]
+    file = tmp_path / "tools.toml"
+    file.write_text(text)
+    notes = load(file).server["notes"]
+    assert notes.tools["append"].reconcile == "notes.status"
+
+
+def test_the_policies_check(tmp_path: Path) -> None:
+    text = blocks(section("Bring a policy"))[0].split("\nbailiwick ")[0]
+    (tmp_path / "notes.cedar").write_text(text)
+    record = ToolRecord(
+        name="notes.append", input_schema={"type": "object", "properties": {"text": {"type": "string"}}}
+    )
+    findings = check(tmp_path, [record])
+    assert [finding.name for finding in findings] == ["notes:append", "approval:notes"]
+    assert not [finding.problem for finding in findings if finding.problem]
+
+
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_every_command_and_option_exists(line: str) -> None:
+    words = shlex.split(line)[1:]
+    verbs = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
+    for count in (2, 1):
+        shown = subprocess.run(
+            [Path(sys.executable).with_name("bailiwick"), *verbs[:count], "--help"], capture_output=True, text=True
+        )
+        if shown.returncode == 0:
+            break
+    assert shown.returncode == 0, shown.stderr
+    for option in [word for word in words if word.startswith("--")]:
+        assert option in shown.stdout
+
+
+def test_the_workflow_compiles() -> None:
+    for block in blocks(section("Bring a workflow")):
+        if "bailiwick workflows" not in block:
+            compile(block, "README.md", "exec")
+
+
+def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section("After the fact"), re.MULTILINE)}
+    assert codes == {*range(9), errors.INTERRUPTED}
+
+
+def test_every_fault_is_named() -> None:
+    assert set(fault_names()) <= set(re.findall(r"`([a-z-]+)`", section("Two commands")))
+
+
+def test_every_target_of_make_has_a_line() -> None:
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony
+    assert {line.split()[1] for line in shown.stdout.splitlines()} == set(phony[1].split())
