@@ -86,7 +86,7 @@ class Core:
         return await self.conductor.submit(submission, user)
 
     async def resume(self, run: str = "") -> list[str]:
-        """Drive every open run that is not being driven, or the one named; their ids."""
+        """As Conductor.resume."""
         return self.conductor.resume(run)
 
     async def runs(self, limit: int) -> list[RunView]:

@@ -86,11 +86,15 @@ class RouteContext:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One staged effect as the reviewer sees it, with what the core found out about it by itself."""
+    """One staged effect as the reviewer sees it, with what the core found out about it by itself.
+
+    `target` is the name of what it acts on, empty for a tool that acts on nothing in the inventory.
+    """
 
     tool: str
     description: str
     arguments: dict[str, Json]
+    target: str
     target_known: bool
     target_examined: bool
     evidence: tuple[str, ...] = ()

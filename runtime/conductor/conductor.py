@@ -61,10 +61,19 @@ class Conductor:
         return run
 
     def resume(self, only: str = "") -> list[str]:
-        """Bring back every open run that is not being driven, or only the one named."""
-        runs = [row.run for row in self.ledger.open_runs() if row.run not in self.tasks and only in ("", row.run)]
+        """Bring back every open run that is not being driven, or the one whose id begins like `only`; their ids.
+
+        Raises SettingsError if there is no such run, more than one, or it has ended.
+        """
+        runs = [row.run for row in self.ledger.open_runs()]
+        if only:
+            named = self.ledger.find_run(only).run
+            if named not in runs:
+                raise SettingsError("the run has ended, there is nothing to resume", named, "see `bailiwick runs show`")
+            runs = [named]
         for run in runs:
-            self._drive(run)
+            if run not in self.tasks:
+                self._drive(run)
         return runs
 
     async def ended(self, run: str) -> None:

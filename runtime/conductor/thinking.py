@@ -135,13 +135,14 @@ class Thinking:
     def _change(self, effect: Staged) -> Change:
         tool = self.scope.tool(effect.tool)
         target = str(effect.arguments.get(tool.target, "")) if tool.target else ""
-        seen = [turn for turn in self.turns if (not target or target in turn.arguments.values()) and not turn.error]
+        seen = [turn for turn in self.turns if target in turn.arguments.values() and not turn.error]
         return Change(
             effect.tool,
             tool.description,
             dict(effect.arguments),
-            target_known=not tool.target or self.scope.services.inventory.kind_of(target) != UNKNOWN,
-            target_examined=not tool.target or bool(seen),
+            target=target,
+            target_known=self.scope.services.inventory.kind_of(target) != UNKNOWN,
+            target_examined=bool(seen),
             evidence=tuple(_excerpt(turn) for turn in seen[-2:]),
         )
 

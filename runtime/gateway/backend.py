@@ -59,7 +59,7 @@ class Verbs(Queries, Protocol):
         ...
 
     async def resume(self, run: str = "") -> list[str]:
-        """Drive every open run that is not being driven, or the one named; returns their ids."""
+        """Drive every open run, or the one whose id begins so; returns their ids. Raises SettingsError."""
         ...
 
     async def answer(self, answer: Answer) -> None:

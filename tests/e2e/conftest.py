@@ -1,0 +1,206 @@
+"""The real command, on a site of its own: real Ray, real default models, real lab. One at a time, never in parallel."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.gateway.client import Client
+from runtime.gateway.messages import EventView
+from runtime.gateway.paths import listening
+from runtime.settings import Settings
+from tools.opslab.lab import TOOLS_FILE, Opslab
+from tools.opslab.layout import SERVICES
+
+COMMAND = str(Path(sys.executable).parent / "bailiwick")
+HERE = Path(__file__).parent
+START_S, END_S = 60.0, 120.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder starts Ray and a real model."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.e2e)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The last line of stdout as JSON."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+@dataclass(frozen=True)
+class Trail:
+    """What the ledger says of one run."""
+
+    views: list[EventView]
+
+    def of(self, kind: str) -> list[EventView]:
+        """Its events of one kind."""
+        return [view for view in self.views if view.event["kind"] == kind]
+
+    def effects(self) -> dict[str, int]:
+        """Tool -> how many effects were done."""
+        return dict(Counter(view.event["tool"] for view in self.of("effect.outcome") if view.event["decision"] == "done"))
+
+    def evidence(self) -> list[str]:
+        """The tools of the calls that the model chose and that were executed without an error."""
+        steps = [view.payload for view in self.of("step.completed")]
+        chosen = [step for step in steps if (step["kind"], step["by"]) == ("call", "model")]
+        return [step["name"] for step in chosen if not step["value"]["error"]]
+
+
+class Running:
+    """A command under way."""
+
+    def __init__(self, site: "Site", arguments: tuple[str, ...], environ: dict[str, str]) -> None:
+        self._files = [(site.folder / f"{name}-{os.urandom(4).hex()}").open("w+") for name in ("out", "err")]
+        self.process = subprocess.Popen(
+            [COMMAND, *arguments],
+            env=environ,
+            cwd=site.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._files[0],
+            stderr=self._files[1],
+            text=True,
+            start_new_session=True,
+        )
+
+    def said(self) -> str:
+        """All of stderr until now."""
+        return Path(self._files[1].name).read_text()
+
+    def wait(self) -> Done:
+        """Wait for its end."""
+        code = self.process.wait(END_S)
+        out, err = (Path(file.name).read_text() for file in self._files)
+        for file in self._files:
+            file.close()
+        return Done(code, out, err)
+
+    def end(self) -> None:
+        """Kill it if it still runs; its warden and the lab's supervisor then end what it started."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for file in self._files:
+            file.close()
+
+
+class Site:
+    """A home, a data folder and a runtime folder, and commands that work on them."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="bw-", dir="/tmp"))
+        self.data = self.folder / "data"
+        self.runtime = self.folder / "run" / "bailiwick"
+        for name in ("home", "run"):
+            (self.folder / name).mkdir(mode=0o700)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BAILIWICK_", "XDG_", "RAY_"))}
+        own = {"HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.folder / "run")}
+        self.environ = kept | own | {"BAILIWICK_DATA_DIR": str(self.data)}
+        self._begun: list[Running] = []
+
+    def start(self, *arguments: str, **more: str) -> Running:
+        """Start a command; `more` are environment variables."""
+        self._begun.append(Running(self, arguments, self.environ | more))
+        return self._begun[-1]
+
+    def run(self, *arguments: str, **more: str) -> Done:
+        """See a command through."""
+        return self.start(*arguments, **more).wait()
+
+    def settings(self, data: Path | None = None) -> Settings:
+        """The settings that the commands are under, as far as sockets need them."""
+        return Settings.load(data_dir=data or self.data, runtime_dir=self.runtime)
+
+    @contextlib.asynccontextmanager
+    async def client(self, running: Running, data: Path | None = None) -> AsyncIterator[Client]:
+        """A client of the runtime that a command starts, once it listens."""
+        socket = self.settings(data).socket
+        async with asyncio.timeout(START_S):
+            while not listening(socket):
+                assert running.process.poll() is None, running.said()
+                await asyncio.sleep(0.02)
+        async with await Client.connect(socket) as client:
+            yield client
+
+    def trail(self, run: str, data: Path | None = None) -> "Trail":
+        """All events of a run with their payloads, as `runs show` prints them."""
+        done = self.run("runs", "show", run, "--payloads", "--json", "--data-dir", str(data or self.data))
+        assert done.code == 0, done.err
+        return Trail([EventView.model_validate(each) for each in done.json["trail"]])
+
+    def close(self) -> None:
+        """End and remove everything."""
+        for each in self._begun:
+            each.end()
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """One site for the tests of a file."""
+    made = Site()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sites() -> Iterator[Callable[[], Site]]:
+    """Makes sites for one test."""
+    made: list[Site] = []
+
+    def make() -> Site:
+        made.append(Site())
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@dataclass(frozen=True)
+class Premises:
+    """A broken lab of the test's own, and the flags and files with which a user would bring it to `bailiwick run`."""
+
+    lab: Opslab
+    flags: tuple[str, ...]
+    environ: dict[str, str]
+
+
+@pytest.fixture
+def premises(site: Site) -> Iterator[Callable[[str], Premises]]:
+    """Makes a lab with a fault in it, its tools file and its inventory."""
+    with contextlib.ExitStack() as stack:
+
+        def make(fault: str) -> Premises:
+            lab = stack.enter_context(Opslab(Path(tempfile.mkdtemp(prefix="lab-", dir=site.folder))))
+            lab.inject(fault, 1)
+            tools, inventory = lab.state / "tools.toml", lab.state / "inventory-file.json"
+            tools.write_text(TOOLS_FILE.read_text().replace("{state}", str(lab.state)))
+            inventory.write_text(json.dumps({"Service": SERVICES}))
+            return Premises(lab, ("--tools", str(tools), "--policy", "lab"), {"BAILIWICK_INVENTORY": str(inventory)})
+
+        yield make
+
