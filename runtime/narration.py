@@ -95,9 +95,9 @@ def _intent(event: dict[str, Any], _: dict[str, Any]) -> Line:
     return Line("rule", "gate", f"intent on disk: {event['tool']}")
 
 
-def _outcome(event: dict[str, Any], payload: dict[str, Any]) -> Line:
-    tone: Literal["bad", "good"] = "bad" if payload.get("error") else "good"
-    return Line("rule", "gate", f"outcome on disk: {event['tool']}", tone)
+def _outcome(event: dict[str, Any], _: dict[str, Any]) -> Line:
+    tone: Literal["bad", "good"] = "bad" if event["decision"] == "error" else "good"
+    return Line("rule", "gate", f"outcome on disk: {event['tool']} {event['decision']}", tone)
 
 
 def _note(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:

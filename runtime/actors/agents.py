@@ -1,14 +1,15 @@
 """The agents' actors, and the core's handle on the three of them.
 
-An agent's process is given a model handle and nothing else: no ledger, no tool host, no credential.
+An agent's process looks up the model server by name and is given nothing else: no ledger, no tool host, no
+credential. (By name, because Ray cannot restart an actor whose constructor was given another's handle.)
 """
 
 import os
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.actors.call import actor, again
-from runtime.actors.model_server import ModelHandle
+from runtime.actors.call import actor, again, named
+from runtime.actors.model_server import MODEL_SERVER, ModelHandle
 from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
 from runtime.agents.reviewer import Reviewer
 from runtime.agents.router import Router
@@ -22,8 +23,8 @@ ROLES = {"router": Router, "worker": Worker, "reviewer": Reviewer}
 class AgentActor:
     """One agent in a process of its own."""
 
-    def __init__(self, role: str, model: Any) -> None:
-        self._agent: Any = ROLES[role](ModelHandle(model))
+    def __init__(self, role: str) -> None:
+        self._agent: Any = ROLES[role](ModelHandle(named(MODEL_SERVER)))
 
     async def pid(self) -> int:
         return os.getpid()

@@ -19,9 +19,14 @@ def actor(**options: Any) -> Callable[[type], Any]:
     return decorate
 
 
-def spawn(kind: Any, *arguments: Any) -> Any:
-    """A new actor of a kind, and the handle on it."""
-    return kind.remote(*arguments)
+def spawn(kind: Any, *arguments: Any, name: str | None = None) -> Any:
+    """A new actor of a kind, and the handle on it; `name` lets others look it up."""
+    return kind.options(name=name).remote(*arguments)
+
+
+def named(name: str) -> Any:
+    """The handle on the actor with a name."""
+    return ray.get_actor(name)
 
 
 async def once(reference: Any, part: str) -> Any:

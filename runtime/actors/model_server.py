@@ -12,6 +12,9 @@ from models.server import ModelServer
 from runtime.actors.call import actor, again
 from runtime.settings import Settings
 
+MODEL_SERVER = "model server"
+"""The name under which agents look it up."""
+
 
 @actor(num_cpus=0, max_restarts=-1, max_concurrency=64)
 class ModelActor:

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 from runtime.actors.agents import ROLES, AgentActor, AgentHandles
 from runtime.actors.call import once, spawn
 from runtime.actors.core import CoreActor, CoreSpec
-from runtime.actors.model_server import ModelActor, ModelHandle
+from runtime.actors.model_server import MODEL_SERVER, ModelActor, ModelHandle
 from runtime.actors.tool_host import HostHandle, ToolHostActor
 from runtime.actors.verbs import CoreVerbs
 from runtime.cluster.cluster import Cluster
@@ -138,9 +138,9 @@ class Supervisor:
     async def _start(self) -> None:
         settings = self._settings
         self._cluster = Cluster.start(settings.runtime_dir)  # in the main thread, as it asks
-        model = ModelHandle(spawn(ModelActor, self._plan.models_folder, settings))
+        model = ModelHandle(spawn(ModelActor, self._plan.models_folder, settings, name=MODEL_SERVER))
         self._parts = {"model": model.actor, "host": spawn(ToolHostActor, tuple(self._plan.catalogs))}
-        self._parts |= {role: spawn(AgentActor, role, model.actor) for role in ROLES}
+        self._parts |= {role: spawn(AgentActor, role) for role in ROLES}
         self._spec = CoreSpec(
             folder=settings.data_dir,
             settings=settings,

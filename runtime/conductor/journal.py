@@ -25,17 +25,23 @@ class Entry:
     value: Json
     labels: Labels | None
     error: BailiwickError | None = None
+    arguments: Json = None
 
 
 @dataclass
 class Journal:
-    """All that a resumed run needs of its past."""
+    """All that a resumed run needs of its past.
+
+    `asked` is the fingerprint of whatever stands at a path, step or not; `passed` are the paths that the workflow has
+    come by again. `requested` is when a person was first asked, by approval.
+    """
 
     steps: dict[str, Entry] = field(default_factory=dict)
     effects: dict[str, list[tuple[Event, Json]]] = field(default_factory=dict)
     approvals: dict[str, tuple[str, bool, str]] = field(default_factory=dict)
-    requested: set[str] = field(default_factory=set)
-    staged: dict[str, str] = field(default_factory=dict)
+    requested: dict[str, str] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+    passed: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, events: Iterable[tuple[Event, Json]]) -> "Journal":
@@ -47,32 +53,39 @@ class Journal:
 
     def _add(self, event: Event, payload: Json) -> None:
         match event.kind:
-            case Kind.STEP_COMPLETED | Kind.REVIEW_COMPLETED:
-                self.steps[event.step] = Entry(event.fingerprint, payload["value"], event.labels)
-            case Kind.STEP_FAILED:
-                self.steps[event.step] = Entry(event.fingerprint, None, event.labels, revive(payload["error"]))
+            case Kind.STEP_COMPLETED | Kind.REVIEW_COMPLETED | Kind.STEP_FAILED:
+                error = revive(payload["error"]) if event.kind == Kind.STEP_FAILED else None
+                entry = Entry(event.fingerprint, payload.get("value"), event.labels, error, payload["arguments"])
+                self.steps[event.step] = entry
+                self.asked[event.step] = event.fingerprint
             case Kind.STAGED | Kind.CHANGE_SET_DISCARDED | Kind.NOTE:
-                self.staged[event.step] = event.fingerprint
+                self.asked[event.step] = event.fingerprint
             case Kind.EFFECT_INTENT | Kind.EFFECT_OUTCOME | Kind.EFFECT_IN_DOUBT:
                 self.effects.setdefault(event.step, []).append((event, payload))
             case Kind.APPROVAL_REQUESTED:
-                self.requested.add(payload["approval"])
+                self.requested.setdefault(payload["approval"], event.time)
             case Kind.APPROVAL_ANSWERED:
                 self.approvals[payload["approval"]] = (event.principal, event.decision == "yes", payload["meaning"])
 
     def take(self, path: str, fingerprint: str, asked: str) -> Entry | None:
         """The recorded step at `path`, or None if it is yet to be done. Raises ReplayMismatch."""
-        entry = self.steps.get(path)
-        if entry is not None and entry.fingerprint != fingerprint:
-            raise mismatch(path, asked)
-        return entry
+        self.was_noted(path, fingerprint, asked)
+        return self.steps.get(path)
 
-    def was_staged(self, path: str, fingerprint: str, asked: str) -> bool:
-        """Whether the effect at `path` is recorded as staged. Raises ReplayMismatch."""
-        recorded = self.staged.get(path)
+    def was_noted(self, path: str, fingerprint: str, asked: str) -> bool:
+        """Whether this stands at `path` in the record. Raises ReplayMismatch if something else does."""
+        self.passed.add(path)
+        recorded = self.asked.get(path)
         if recorded is not None and recorded != fingerprint:
             raise mismatch(path, asked)
         return recorded is not None
+
+    def check_passed(self) -> None:
+        """Raise ReplayMismatch if the workflow ended without having come by all that is recorded."""
+        left = self.asked.keys() - self.passed
+        left |= {path for path in self.effects if path.rpartition(".")[0] not in self.passed}
+        if left:
+            raise mismatch(min(left), "nothing more")
 
 
 def mismatch(path: str, asked: str) -> ReplayMismatch:
@@ -90,8 +103,12 @@ def fingerprint(kind: str, name: str, arguments: Json) -> str:
 
 
 def describe(error: BailiwickError) -> dict[str, Any]:
-    """An error as plain JSON, for the ledger."""
-    return {"kind": type(error).__name__, "what": error.what, "where": error.where, "do": error.do}
+    """An error as plain JSON, for the ledger: under its nearest class that `revive` knows.
+
+    A workflow that catches ToolFailed must catch the revived error, too, whatever subclass the live one was.
+    """
+    kind = next(each for each in type(error).__mro__ if vars(errors).get(each.__name__) is each)
+    return {"kind": kind.__name__, "what": error.what, "where": error.where, "do": error.do}
 
 
 def revive(value: dict[str, Any]) -> BailiwickError:

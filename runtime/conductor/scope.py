@@ -17,7 +17,7 @@ from runtime.gate.call import ToolCall
 from runtime.gate.inventory import Inventory
 from runtime.gate.recorder import Recorder
 from runtime.settings import Settings
-from store.records.canonical import Json
+from store.records.canonical import Json, canonical, parse
 from store.records.errors import BailiwickError, Unreachable, Waiting
 from store.records.event import Draft
 from store.records.identity import Agent, Principal, User
@@ -167,8 +167,9 @@ class Scope:
             raise
         self.absorb(done.labels)
         draft = self.draft(event, path, actor, fingerprint=mark, labels=done.labels or self.labels, **done.facts)
-        self.services.recorder.append(draft, {**head, "value": done.value, "detail": done.detail})
-        return done.value
+        value = parse(canonical(done.value))  # as a replay will find it: the order of keys must not matter later
+        self.services.recorder.append(draft, {**head, "value": value, "detail": done.detail})
+        return value
 
     def absorb(self, labels: Labels | None) -> None:
         """Join labels into the run's: whatever the run does next may depend on that value."""

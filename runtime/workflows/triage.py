@@ -13,7 +13,7 @@ from runtime.contract.workflow import workflow
 from runtime.workflows.runbook import diagnose
 from store.records.errors import ModelFailed, ToolFailed
 
-EVIDENCE = ("ops.read_logs", "ops.get_metrics", "ops.diff_config")
+EVIDENCE = ("ops.read_logs", "ops.diff_config")
 REPAIRS = ("ops.restart_service", "ops.rollback_config", "ops.clear_quota", "ops.set_dependency")
 READS = ("ops.list_services", "ops.check_health", "ops.search_runbooks", *EVIDENCE)
 WRITES = (*REPAIRS, "ops.page_on_call")
@@ -96,9 +96,15 @@ def _evidence(reads: Sequence[tuple[str, dict[str, Any], Any]]) -> str:
     """What was read, service by service, as short as a small model needs it."""
     parts = []
     for tool, arguments, result in reads:
-        text = telling(result.lines) if tool == "ops.read_logs" else json.dumps(result, separators=(",", ":"))
+        text = telling(result.lines) if tool == "ops.read_logs" else _changed(result)
         parts += [f"{arguments['service']}: {line}" for line in text.splitlines()]
     return "\n".join(parts) or "nothing was found"
+
+
+def _changed(diff: Any) -> str:
+    """What the last rollout changed, a line a key; nothing if it changed nothing."""
+    changes = diff.changed.items()
+    return "\n".join(f"config v{diff.version} changed {key} from {old} to {new}" for key, (old, new) in changes)
 
 
 async def _examples(run: Run, evidence: str) -> list[Example]:
