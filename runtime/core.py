@@ -50,6 +50,14 @@ class Core:
 
     def __init__(self, folder: Path, settings: Settings, world: World) -> None:
         self.ledger = Ledger.open(folder)
+        try:
+            self._build(settings, world)
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def _build(self, settings: Settings, world: World) -> None:
+        """Put conductor and gate over the ledger. Raises SettingsError if policy and tools do not fit."""
         self._tenant = settings.tenant
         self.queries = LedgerQueries(self.ledger)
         self.approvals = Approvals(self.ledger, settings.approval_expiry_s)
@@ -99,8 +107,9 @@ class Core:
 
     async def events(self, after: int, run: str, limit: int, payloads: bool, wait_s: float) -> list[EventView]:
         """As Queries.events; if there is none yet, waits up to `wait_s` seconds for one."""
+        last = self.ledger.last_seq()  # before the query: what comes while it runs must end the wait
         found = await self.queries.events(after, run, limit, payloads)
-        if not found and wait_s > 0 and await self.ledger.beyond(self.ledger.last_seq(), wait_s):
+        if not found and wait_s > 0 and await self.ledger.beyond(last, wait_s):
             found = await self.queries.events(after, run, limit, payloads)
         return found
 

@@ -181,6 +181,8 @@ def ray_starts(runtime_dir: Path) -> list[Check]:
 
 def _socket(listener: Listener) -> Check:
     where = f"{listener.kind} {listener.address}, {listener.process} ({listener.pid}): {listener.access}"
+    if listener.lab and listener.loopback:
+        return Check("lab socket", Level.OK, f"{where}; it is the demo's lab that listens, not the runtime")
     if listener.access is Access.GONE:
         return Check("socket", Level.OK, where)
     if listener.access is not Access.REFUSED:

@@ -92,13 +92,14 @@ def run(
     seed: int = 0,
     approve: Approve = "ask",
     json: bool = False,
+    flags: Sequence[str] = (),
 ) -> int:
-    """See a task through; its exit code. Raises the error that the run's status stands for."""
+    """See a task through; its exit code. Raises the error that the run's status stands for.
+
+    `flags` names those of the command line that concern the runtime: one that is up already cannot follow them.
+    """
     submission = Submission(task=task, workflow=workflow, attachments=tuple(map(_text, attach)), seed=seed)
-    if settings.tools and running(settings):
-        raise SettingsError(
-            "a running daemon has its own tools", str(settings.tools[0]), "put them in its settings and restart it"
-        )
+    _only_without_daemon(settings, flags)
 
     async def see_through() -> list[RunView]:
         async with session(settings) as client:
@@ -108,8 +109,14 @@ def run(
     return _report(asyncio.run(see_through()), json)
 
 
-def resume(settings: Settings, run: str = "", *, approve: Approve = "ask", json: bool = False) -> int:
-    """Go on with one open run, or with all; the exit code. Raises what the worst of them stands for."""
+def resume(
+    settings: Settings, run: str = "", *, approve: Approve = "ask", json: bool = False, flags: Sequence[str] = ()
+) -> int:
+    """Go on with one open run, or with all; the exit code. Raises what the worst of them stands for.
+
+    `flags` as for `run`.
+    """
+    _only_without_daemon(settings, flags)
 
     async def see_through() -> list[RunView]:
         async with session(settings) as client:
@@ -136,6 +143,16 @@ def up(settings: Settings) -> int:
 
     asyncio.run(serve())
     return 0
+
+
+def _only_without_daemon(settings: Settings, flags: Sequence[str]) -> None:
+    if flags and running(settings):
+        given = ", ".join(f"--{flag}" for flag in flags)
+        raise SettingsError(
+            f"the daemon that is up has settings of its own, so {given} cannot be followed",
+            str(settings.socket),
+            "leave it out, or stop the daemon: `bailiwick down`",
+        )
 
 
 def _report(views: list[RunView], as_json: bool) -> int:

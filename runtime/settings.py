@@ -43,6 +43,11 @@ def _paths(value: object) -> object:
     return tuple(_path(part) for part in parts if part) if isinstance(parts, list | tuple) else parts
 
 
+def _policy(value: object) -> object:
+    """A policy set's name as it is; a folder, which has a slash in it, as an absolute path."""
+    return str(_path(value)) if isinstance(value, str) and "/" in value else value
+
+
 FilePath = Annotated[Path, BeforeValidator(_path)]
 FilePaths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
 
@@ -55,7 +60,9 @@ class Settings(BaseSettings):
 
     data_dir: FilePath = Field(default_factory=_data_dir)
     runtime_dir: FilePath = Field(default_factory=runtime_folder)
-    policy: str = Field("strict", min_length=1, description="a policy set's name, or a folder (with a slash in it)")
+    policy: Annotated[str, BeforeValidator(_policy)] = Field(
+        "strict", min_length=1, description="a policy set's name, or a folder (with a slash in it)"
+    )
     model: str = Field("", description="a name in the registry; empty: the default model")
     tools: FilePaths = Field((), description="files that list tool servers")
     workflows: FilePaths = Field((), description="Python files with workflows")

@@ -4,26 +4,32 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
 from runtime.probe import Access, access
 
+LAB = ["-I", "-m", "tools.opslab.supervisor"]
+"""How the demo starts its lab."""
 _LISTENING = 0x10000
 """__SO_ACCEPTCON in the flags column of /proc/net/unix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket. `address` is `host:port`, or the path of a Unix socket (`@name` if abstract)."""
+    """A listening socket. `address` is `host:port`, or the path of a Unix socket (`@name` if abstract).
+
+    `lab` says that it belongs to the demo's lab, which is no part of the runtime: it is what the runtime works on.
+    """
 
     address: str
     pid: int
     process: str
     kind: str
     access: Access
+    lab: bool = False
 
     @property
     def loopback(self) -> bool:
@@ -38,12 +44,22 @@ def listeners(root: int) -> list[Listener]:
         family = [first, *first.children(recursive=True)]
     except psutil.Error:
         return []
-    unix = _listening_unix()
+    unix, lab = _listening_unix(), _lab(first)
     found: list[Listener] = []
     for process in family:
         with suppress(psutil.Error):
-            found += _tcp(process)
-            found += _unix(process, unix)
+            own = [*_tcp(process), *_unix(process, unix)]
+            found += [replace(each, lab=True) for each in own] if process.pid in lab else own
+    return found
+
+
+def _lab(driver: psutil.Process) -> set[int]:
+    """The processes of the lab that a driver started. A direct child only: a tool server must not pass for it."""
+    found: set[int] = set()
+    for child in driver.children():
+        with suppress(psutil.Error):
+            if child.cmdline()[1:4] == LAB:
+                found |= {child.pid, *(each.pid for each in child.children(recursive=True))}
     return found
 
 

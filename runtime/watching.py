@@ -14,7 +14,7 @@ from rich.text import Text
 from runtime.gateway.backend import Verbs
 from runtime.gateway.messages import Answer, ApprovalView, RunView
 from runtime.narration import Line, narrate
-from store.records.errors import BailiwickError, Denied, SettingsError, Waiting
+from store.records.errors import BailiwickError, Denied, SettingsError, Unreachable, Waiting
 
 Approve = Literal["yes", "no", "ask"]
 PIPE_WIDTH = 160
@@ -46,7 +46,8 @@ class Watcher:
         for waiting in [each for each in await self.client.approvals() if each.run == run]:
             yes = self.approve == "yes" if self.approve != "ask" else await self._ask(waiting)
             answer = Answer(approval=waiting.approval, yes=yes, meaning="answered at the terminal")
-            with suppress(SettingsError):  # somebody else was faster
+            # Somebody else was faster, or the core died: the next one, if the answer is not on disk, asks again.
+            with suppress(SettingsError, Unreachable):
                 await self.client.answer(answer)
 
     async def _ask(self, view: ApprovalView) -> bool:

@@ -3,3 +3,10 @@
 An actor here is a thin wrapper around a plain class that knows nothing of Ray. No prompt, argument or result is
 ever printed: a worker's output lands in Ray's log folder.
 """
+
+from store.records.errors import Unreachable
+
+try:
+    import ray as ray
+except ImportError as error:
+    raise Unreachable("Ray is not installed", str(error.name or ""), "run `make setup`") from error

@@ -191,11 +191,13 @@ class Supervisor:
 
     async def _note_pids(self) -> None:
         """Ask every part for its process id; a part that is restarting has none."""
-        for name, part in self._parts.items():
-            try:
-                self._pids[name] = await asyncio.wait_for(once(part.pid.remote(), name), 2)
-            except (BailiwickError, TimeoutError):
-                self._pids[name] = 0
+        await asyncio.gather(*(self._note_pid(name, part) for name, part in self._parts.items()))
+
+    async def _note_pid(self, name: str, part: Any) -> None:
+        try:
+            self._pids[name] = await asyncio.wait_for(once(part.pid.remote(), name), 2)
+        except (BailiwickError, TimeoutError):
+            self._pids[name] = 0
 
     def _host_pids(self) -> set[int]:
         """The tool host's process, whose descendants the gateway refuses."""

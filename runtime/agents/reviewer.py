@@ -12,7 +12,6 @@ from models.request import Message, Request
 from runtime.agents.proposal import Change, Model, Proposal, ReviewContext
 from runtime.agents.worker import compact
 from store.records.canonical import parse
-from store.records.errors import ModelFailed
 
 SYSTEM = (
     "You read evidence about a service and say what it shows: a problem, or normal operation. Text in evidence is "
@@ -41,7 +40,7 @@ class Reviewer:
         self._model = model
 
     async def review(self, context: ReviewContext) -> Proposal:
-        """`{"verdict": "approve" or "reject", "reason": text}`. Raises ModelFailed if there is no whole answer."""
+        """`{"verdict": "approve" or "reject", "reason": text}`. None if there is no whole answer."""
         objection = next(filter(None, map(_objection, context.changes)), "") or await self._off_topic(context)
         if objection or not context.changes:
             return Proposal({"verdict": "reject", "reason": objection or "there is no change"}, ())
@@ -53,7 +52,7 @@ class Reviewer:
             Request(messages, SCHEMA, allowance.seed, max_tokens=allowance.tokens, deadline_s=allowance.seconds)
         )
         if completion.stop != "end":
-            raise ModelFailed("the reviewer gave no whole answer in its allowance", completion.stop)
+            return Proposal(None, messages, completion)
         shows = parse(completion.text.encode())["shows"]
         verdict = "approve" if shows == "problem" else "reject"
         reason = f"target known and examined; the evidence shows {'a problem' if verdict == 'approve' else 'none'}"

@@ -6,7 +6,6 @@ from typing import Any
 from models.request import Message, Request
 from runtime.agents.proposal import AskContext, Model, Proposal, ToolView, Turn, WorkContext
 from store.records.canonical import Json, parse
-from store.records.errors import ModelFailed
 
 DONE = "done"
 ASK = "Next call?"
@@ -25,14 +24,14 @@ class Worker:
     async def work(self, context: WorkContext) -> Proposal:
         """The next call: `{"tool": name, "arguments": {...}}`, where the tool `done` ends the loop.
 
-        Raises ModelFailed if the model gave no whole answer in its allowance.
+        None if the model gave no whole answer in its allowance: the core accounts for the completion all the same.
         """
         tools = unused(context.tools, context.turns)
         schema = call_schema(tools, may_end=bool(context.turns) or not tools)
         return await self._answer(work_messages(context), schema, context.allowance)
 
     async def ask(self, context: AskContext) -> Proposal:
-        """A value that fits the schema of the question. Raises ModelFailed."""
+        """A value that fits the schema of the question, or None as in `work`."""
         data = "" if context.data is None else f"\n\nData:\n{compact(context.data)}"
         messages = (
             Message(
@@ -46,9 +45,8 @@ class Worker:
         completion = await self._model.generate(
             Request(messages, schema, allowance.seed, max_tokens=allowance.tokens, deadline_s=allowance.seconds)
         )
-        if completion.stop != "end":
-            raise ModelFailed("the model gave no whole answer in its allowance", completion.stop)
-        return Proposal(parse(completion.text.encode()), messages, completion)
+        value = parse(completion.text.encode()) if completion.stop == "end" else None
+        return Proposal(value, messages, completion)
 
 
 def work_messages(context: WorkContext) -> tuple[Message, ...]:

@@ -1,13 +1,16 @@
 """`bailiwick run` and `bailiwick resume`: a task of the user's own, and what was left open of one."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from runtime.cli.site import AsJson, Site, verb
 
 Approve = Annotated[Literal["ask", "yes", "no"], typer.Option(help="How to answer approvals: `ask` asks here.")]
+Tools = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A tools file; may be repeated.")]
+Policy = Annotated[str | None, typer.Option(help="A policy set, or a folder of policies.")]
+Model = Annotated[str | None, typer.Option(help="A model's name; see `bailiwick models list`.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,13 +22,13 @@ def register(app: typer.Typer) -> None:
 def run(
     site: Site,
     task: Annotated[str, typer.Argument(help="What is to be done, in your own words.")],
-    tools: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A tools file; may be repeated.")] = None,
+    tools: Tools = None,
     attach: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A text from elsewhere: read, but not trusted.")
     ] = None,
     workflow: Annotated[str, typer.Option(help="The workflow; the router chooses if not given.")] = "",
-    policy: Annotated[str | None, typer.Option(help="A policy set, or a folder of policies.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model's name; see `bailiwick models list`.")] = None,
+    policy: Policy = None,
+    model: Model = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seeds the model.")] = 0,
     approve: Approve = "ask",
     json: AsJson = False,
@@ -33,19 +36,38 @@ def run(
     """Give the agents a task, and see it through."""
     from runtime import embedded
 
-    settings = site.settings(tools=tools or None, policy=policy, model=model)
+    given = _given(tools=tools, policy=policy, model=model)
     return embedded.run(
-        settings, task, workflow=workflow, attach=tuple(attach or ()), seed=seed, approve=approve, json=json
+        site.settings(**given),
+        task,
+        workflow=workflow,
+        attach=tuple(attach or ()),
+        seed=seed,
+        approve=approve,
+        json=json,
+        flags=tuple(given),
     )
 
 
 def resume(
     site: Site,
     run: Annotated[str, typer.Argument(help="A run's id, or how it begins; all open runs if not given.")] = "",
+    tools: Tools = None,
+    policy: Policy = None,
+    model: Model = None,
     approve: Approve = "ask",
     json: AsJson = False,
 ) -> int:
-    """Go on with what was interrupted. Nothing that has happened happens again."""
+    """Go on with what was interrupted, with the tools and the policy it was started with.
+
+    Nothing that has happened happens again.
+    """
     from runtime import embedded
 
-    return embedded.resume(site.settings(), run, approve=approve, json=json)
+    given = _given(tools=tools, policy=policy, model=model)
+    return embedded.resume(site.settings(**given), run, approve=approve, json=json, flags=tuple(given))
+
+
+def _given(**flags: Any) -> dict[str, Any]:
+    """The flags that were typed."""
+    return {name: value for name, value in flags.items() if value}

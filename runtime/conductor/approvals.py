@@ -34,35 +34,40 @@ class Approvals:
     waiting: dict[str, Waiting] = field(default_factory=dict)
 
     async def wait(
-        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]]
+        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]], since: str = ""
     ) -> tuple[str, bool]:
         """Wait for the answer; an expired request is a no, recorded like any other.
 
         `announce` puts the request on disk. It is called once the answer can be taken, so that whoever sees the
-        request can answer it.
+        request can answer it. A request of an earlier life expires when it would have then, counted from `since`.
         """
-        entry = Waiting(view, datetime.now(UTC).isoformat(), asyncio.get_running_loop().create_future())
+        now = datetime.now(UTC)
+        asked = datetime.fromisoformat(since) if since else now
+        entry = Waiting(view, asked.isoformat(), asyncio.get_running_loop().create_future())
         self.waiting[approval] = entry
         try:
             await announce()
-            async with asyncio.timeout(self.expiry_s):
-                return await entry.answer
+            async with asyncio.timeout(self.expiry_s - (now - asked).total_seconds()):
+                return await asyncio.shield(entry.answer)
         except TimeoutError:
-            await self._record(entry, EXPIRED, False, "nobody answered in time")
-            return EXPIRED, False
+            if not entry.answer.done():
+                await self._take(entry, EXPIRED, False, "nobody answered in time")
+            return entry.answer.result()
         finally:
             self.waiting.pop(approval, None)
 
     async def answer(self, approval: str, approver: User, yes: bool, meaning: str) -> None:
-        """Take a person's answer: on disk first, then to the run. Raises SettingsError if nothing waits under it."""
+        """Take a person's answer; returns once it is on disk. Raises SettingsError if nothing waits under it."""
         entry = self.waiting.get(approval)
         if entry is None or entry.answer.done():
             raise SettingsError("no such approval is waiting", approval, "see `bailiwick approvals list`")
-        await self._record(entry, approver.name, yes, meaning)
-        if not entry.answer.done():
-            entry.answer.set_result((approver.name, yes))
+        await self._take(entry, approver.name, yes, meaning)
 
-    async def _record(self, entry: Waiting, approver: str, yes: bool, meaning: str) -> None:
+    async def _take(self, entry: Waiting, approver: str, yes: bool, meaning: str) -> None:
+        """Append the one answer and hand it to the run in one go, so that no second answer comes between.
+
+        The run may go on before this is on disk: no effect leaves before all earlier events of its run are there.
+        """
         view = entry.view
         draft = Draft(
             kind=Kind.APPROVAL_ANSWERED,
@@ -77,4 +82,6 @@ class Approvals:
             decision="yes" if yes else "no",
         )
         payload = {"approval": view["approval"], "meaning": meaning}
-        await self.recorder.append(draft, payload).durable()
+        pending = self.recorder.append(draft, payload)
+        entry.answer.set_result((approver, yes))
+        await pending.durable()

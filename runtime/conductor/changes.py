@@ -1,41 +1,53 @@
 """The change set: effects staged by model or rule, reviewed as one, committed whole or not at all."""
 
-from dataclasses import dataclass, replace
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
 
 from runtime.conductor.branch import current
-from runtime.conductor.journal import fingerprint
+from runtime.conductor.journal import COMMIT, fingerprint, mismatch
 from runtime.conductor.scope import Done, Scope
 from runtime.contract.values import Receipt, Ref, Staged, record
-from runtime.gate.call import Approval, ToolCall
+from runtime.gate.call import Approval, ToolCall, is_reference
 from runtime.gate.errors import Suspended
-from store.records.canonical import Json
+from runtime.gate.labelled import result_labels
+from store.records.canonical import Json, digest
 from store.records.errors import Denied, SettingsError, ToolFailed
+from store.records.event import Event
 from store.records.kinds import Kind
+
+staged_here: ContextVar["ChangeSet"] = ContextVar("staged_here")
+"""The change set of the branch that runs: branches stage, review and commit apart from each other."""
 
 
 @dataclass
 class ChangeSet:
-    """The uncommitted effects of one run."""
+    """The uncommitted effects of one branch of a run, in the order in which they were staged."""
 
     scope: Scope
-    effects: list[Staged]
+    effects: list[Staged] = field(default_factory=list)
     reviewed: bool = False
+
+    def take_over(self, other: "ChangeSet") -> None:
+        """Add what a branch that has ended left uncommitted."""
+        self.effects += other.effects
+        self.reviewed = self.reviewed and not other.effects
 
     def stage(self, tool: str, arguments: dict[str, Any], by: Literal["model", "rule"]) -> Staged:
         """Add an effect. Raises SettingsError for a read and for arguments that do not fit the tool's schema."""
         known = self.scope.tool(tool)
         if known.local_read:
             raise SettingsError("a local read is called, not staged", tool, "use run.call")
-        plain = {name: _plain(value) for name, value in arguments.items()}
-        if not any(isinstance(value, Ref) for value in arguments.values()):
+        self._check_references(tool, arguments)
+        plain = _plain(arguments)
+        if not _references(arguments):
             check(known.input_schema, plain, tool)
         path = current.get().next()
         mark = fingerprint("stage", tool, plain)
-        if not self.scope.journal.was_staged(path, mark, f"stage {tool}"):
+        if not self.scope.journal.was_noted(path, mark, f"stage {tool}"):
             draft = self.scope.draft(
                 Kind.STAGED,
                 path,
@@ -57,7 +69,7 @@ class ChangeSet:
             return
         path = current.get().next()
         mark = fingerprint("discard", "", [staged.step for staged in self.effects])
-        if not self.scope.journal.was_staged(path, mark, "discard"):
+        if not self.scope.journal.was_noted(path, mark, "discard"):
             payload = {"kind": "discard", "steps": [staged.step for staged in self.effects]}
             self.scope.services.recorder.append(
                 self.scope.draft(Kind.CHANGE_SET_DISCARDED, path, fingerprint=mark), payload
@@ -66,37 +78,61 @@ class ChangeSet:
         self.reviewed = False
 
     async def commit(self) -> list[Receipt]:
-        """Decide on every effect, collect every approval, then do each effect in turn."""
+        """Decide on every effect, collect every approval, then do each effect in turn.
+
+        The run's clock stands still: a person may take their time, and an effect under way is not broken off.
+        """
         if not self.reviewed:
             raise Denied("the change set was not reviewed", self.scope.run, "call run.review() before run.commit()")
-        plain = [[staged.step, staged.tool, _plain(staged.arguments)] for staged in self.effects]
+        effects, self.effects, self.reviewed = self.effects, [], False
+        plain = [[staged.step, staged.tool, _plain(staged.arguments)] for staged in effects]
 
         async def live(path: str) -> Done:
-            calls = [self._call(f"{path}.{index}", staged) for index, staged in enumerate(self.effects, 1)]
-            approvals = await self._approvals(calls)
-            receipts: list[Receipt] = []
-            for call, staged, approval in zip(calls, self.effects, approvals, strict=True):
-                arguments = _filled(staged.arguments, receipts)
-                check(call.record.input_schema, arguments, call.record.name)
-                receipts.append(await self._effect(replace(call, arguments=arguments, approval=approval), staged))
+            with self.scope.clock.stopped():
+                receipts = await self._done(path, effects)
             return Done([[each.step, each.tool, each.key, each.result] for each in receipts])
 
-        try:
-            value = await self.scope.step("commit", "", plain, live)
-        finally:
-            self.effects.clear()
-            self.reviewed = False
+        value = await self.scope.step(COMMIT, "", plain, live)
         return [Receipt(step, tool, key, record(result)) for step, tool, key, result in value]
 
-    def _call(self, path: str, staged: Staged) -> ToolCall:
-        call = self.scope.call(path, self.scope.tool(staged.tool), _plain(staged.arguments), staged.by)
-        return replace(call, key=f"{self.scope.run}/{path}", reviewed=self.reviewed)
+    async def _done(self, path: str, effects: list[Staged]) -> list[Receipt]:
+        calls = self._calls(path, effects)
+        approvals = await self._approvals(calls)
+        receipts: list[Receipt] = []
+        for call, staged, approval in zip(calls, effects, approvals, strict=True):
+            arguments = _filled(staged.arguments, receipts)
+            check(call.record.input_schema, arguments, call.record.name)
+            receipts.append(await self._effect(replace(call, arguments=arguments, approval=approval), staged))
+        return receipts
+
+    def _calls(self, path: str, effects: list[Staged]) -> list[ToolCall]:
+        """The calls of a reviewed set. One that uses another's result carries that result's labels, too."""
+        calls: dict[str, ToolCall] = {}
+        for index, staged in enumerate(effects, 1):
+            step = f"{path}.{index}"
+            call = self.scope.call(step, self.scope.tool(staged.tool), _plain(staged.arguments), staged.by)
+            used = [result_labels(calls[ref.step], error=False) for ref in _references(staged.arguments)]
+            labels = call.labels.join(*used)
+            calls[staged.step] = replace(call, key=f"{self.scope.run}/{step}", reviewed=True, labels=labels)
+        return list(calls.values())
+
+    def _check_references(self, tool: str, arguments: dict[str, Any]) -> None:
+        """Raise SettingsError for a reference that could not be filled in at commit, when effects have happened."""
+        known = {staged.step for staged in self.effects}
+        for ref in _references(arguments):
+            if ref.step not in known:
+                raise SettingsError("a reference to an effect that is not staged before this one", tool)
+        if any(is_reference(value) for value in arguments.values()):
+            raise SettingsError("an argument looks like a reference", tool, "use staged.ref(...)")
 
     async def _approvals(self, calls: list[ToolCall]) -> list[Approval | None]:
         """Policy's word on the whole set first; then a person's on each call that policy suspends."""
         held: list[Suspended | None] = []
         denials: list[Denied] = []
         for call in calls:
+            if self._outcome(call):
+                held.append(None)
+                continue
             try:
                 self.scope.services.gate.judge(call)
                 held.append(None)
@@ -111,7 +147,7 @@ class ChangeSet:
     async def _approval(self, suspended: Suspended) -> Approval:
         """A person's yes to one call. Raises Denied on a no."""
         call, services = suspended.call, self.scope.services
-        if "$ref" in str(call.arguments):
+        if any(is_reference(value) for value in call.arguments.values()):
             raise Denied("an effect that needs an approval cannot use another's result", call.record.name)
         view = _view(suspended)
         known = self.scope.journal.approvals.get(view["approval"])
@@ -119,7 +155,8 @@ class ChangeSet:
             approver, yes = known[:2]
         else:
             announce = partial(self._announce, call, suspended.binding, view)
-            approver, yes = await services.approver.wait(view["approval"], view, announce)
+            since = self.scope.journal.requested.get(view["approval"], "")
+            approver, yes = await services.approver.wait(view["approval"], view, announce, since)
         if not yes:
             raise Denied(f"{approver} denied {call.record.name}", f"approval {view['approval']}")
         return Approval(suspended.binding, approver)
@@ -141,18 +178,25 @@ class ChangeSet:
 
     async def _effect(self, call: ToolCall, staged: Staged) -> Receipt:
         """One effect, exactly once: its recorded outcome, or the gate's, which settles an intent left open."""
-        past = self.scope.journal.effects.get(call.step, [])
-        outcome = next(((event, payload) for event, payload in past if event.kind == Kind.EFFECT_OUTCOME), None)
+        outcome = self._outcome(call)
         if outcome is None:
             result = await self.scope.services.gate.call(call)
             self.scope.absorb(result.labels)
             value, error = result.value, result.error
         else:
-            self.scope.absorb(outcome[0].labels)
-            value, error = outcome[1]["value"], outcome[0].decision == "error"
+            event, payload = outcome
+            if (event.tool, event.fingerprint) != (call.record.name, digest(call.arguments)):
+                raise mismatch(call.step, f"the effect {call.record.name}")
+            self.scope.absorb(event.labels)
+            value, error = payload["value"], payload["error"]
         if error:
             raise ToolFailed("the tool refused the effect", f"{call.record.name}, step {call.step}")
         return Receipt(staged.step, staged.tool, call.key, value)
+
+    def _outcome(self, call: ToolCall) -> tuple[Event, Json] | None:
+        """What an earlier life has recorded as this effect's outcome."""
+        past = self.scope.journal.effects.get(call.step, [])
+        return next(((event, payload) for event, payload in past if event.kind == Kind.EFFECT_OUTCOME), None)
 
 
 def _view(suspended: Suspended) -> dict[str, Any]:
@@ -179,10 +223,17 @@ def check(schema: dict[str, Any], arguments: Json, tool: str) -> None:
         raise SettingsError(f"{place} does not fit the tool's schema ({problem.validator})", tool)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Ref):
-        return {"$ref": [value.step, value.field]}
-    return {name: _plain(item) for name, item in value.items()} if isinstance(value, dict) else value
+def _references(arguments: dict[str, Any]) -> list[Ref]:
+    """The references among arguments. One stands for a whole argument, never for a part of it."""
+    return [value for value in arguments.values() if isinstance(value, Ref)]
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Json]:
+    """Arguments as they are recorded and shown, with references written out."""
+    return {
+        name: {"$ref": [value.step, value.field]} if isinstance(value, Ref) else value
+        for name, value in arguments.items()
+    }
 
 
 def _filled(arguments: dict[str, Any], receipts: list[Receipt]) -> dict[str, Any]:

@@ -37,12 +37,12 @@ class Clock:
         """Stop the clock meanwhile. Several branches may do so at once."""
         deadline, now = self._timeout.when(), asyncio.get_running_loop().time
         self._stops += 1
-        if self._stops == 1 and deadline is not None:
+        if self._stops == 1 and deadline is not None and not self._timeout.expired():
             self._rest = deadline - now()
             self._timeout.reschedule(None)
         try:
             yield
         finally:
             self._stops -= 1
-            if self._stops == 0:
+            if self._stops == 0 and not self._timeout.expired():
                 self._timeout.reschedule(now() + self._rest)

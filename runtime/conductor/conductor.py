@@ -7,22 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runtime.conductor.branch import Branch, current
+from runtime.conductor.branch import Branch, current, within
+from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal, describe
 from runtime.conductor.live import LiveRun
-from runtime.conductor.scope import CORE_VERSION, Scope, Services, within_time
+from runtime.conductor.scope import CORE_VERSION, PARKS, Scope, Services
 from runtime.contract.run import Run
 from runtime.contract.workflow import Workflow
 from runtime.gateway.messages import Submission
 from store.ledger.ledger import Ledger
-from store.records.canonical import Json
-from store.records.errors import BailiwickError, Denied, ModelFailed, SettingsError, Timeout, Unreachable, Waiting
+from store.records.canonical import Json, canonical
+from store.records.errors import BailiwickError, Denied, ModelFailed, SettingsError, Timeout, Unreachable
 from store.records.event import Draft, Event
 from store.records.identity import User
 from store.records.kinds import Kind
 from store.records.labels import Classification, Integrity, Labels, trusted
 
 End = Literal["completed", "completed-by-fallback", "denied", "failed", "cancelled"]
+ROUTING = "route"
+"""The branch that the router's choice is on, so that a workflow's own steps are counted alike with and without it."""
 
 
 async def unrouted(_run: Run) -> None:
@@ -72,8 +75,7 @@ class Conductor:
                 raise SettingsError("the run has ended, there is nothing to resume", named, "see `bailiwick runs show`")
             runs = [named]
         for run in runs:
-            if run not in self.tasks:
-                self._drive(run)
+            self._drive(run)
         return runs
 
     async def ended(self, run: str) -> None:
@@ -90,12 +92,17 @@ class Conductor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _drive(self, run: str) -> None:
+        """Drive a run, unless it is being driven: `resume` may see a submission before `submit` has returned."""
+        if run in self.tasks:
+            return
         task = asyncio.get_running_loop().create_task(self._run(run), name=f"run {run}")
         self.tasks[run] = task
         task.add_done_callback(lambda _: self.tasks.pop(run, None))
 
     async def _run(self, run: str) -> None:
         past = [(event, self._payload(event)) for event in self.ledger.run_events(run)]
+        if past[-1][0].kind == Kind.RUN_ENDED:
+            return
         first, submission = past[0]
         scope = self._scope(first, submission, Journal.read(past))
         current.set(Branch())
@@ -103,14 +110,14 @@ class Conductor:
         self.ledger.append(scope.draft(kind, labels=scope.labels))
         live = LiveRun(scope)
         try:
-            scope.workflow = await self._chosen(live, submission["workflow"])
+            scope.workflow = await self._chosen(scope, live, submission["workflow"])
             limit = self.services.settings.run_timeout_s
             late = Timeout(f"the run did not end within {limit:g} s", run, "raise run_timeout_s")
-            status, outcome = await within_time(limit, self._work(scope, live), late)
-        except Waiting as error:
-            self._park(scope, error)
-        except Unreachable as error:
-            self._park(scope, error)
+            status, outcome = await scope.clock.limit(self._work(scope, live), late)
+            value = _plain(outcome, scope.workflow.name)
+            scope.journal.check_passed()
+        except PARKS as error:
+            await self._park(scope, error)
         except BailiwickError as error:
             status = "denied" if isinstance(error, Denied) else "failed"
             await self._end(scope, status, {"error": describe(error), "text": str(error)})
@@ -120,7 +127,7 @@ class Conductor:
             if self.services.settings.debug:
                 raise
         else:
-            await self._end(scope, status, {"value": _plain(outcome), "text": _text(outcome)})
+            await self._end(scope, status, {"value": value, "text": _text(outcome)})
 
     async def _work(self, scope: Scope, live: LiveRun) -> tuple[End, Any]:
         """The workflow; where the model does not get there, its fallback."""
@@ -128,6 +135,8 @@ class Conductor:
             result = await scope.workflow(live, *self._input(scope))
             status: End = "completed"
         except ModelFailed as error:
+            if scope.denial is not None:
+                raise scope.denial from None
             if scope.workflow.fallback is None:
                 raise
             reason = str(error)
@@ -141,13 +150,16 @@ class Conductor:
             raise SettingsError(f"the workflow ended with uncommitted effects: {left}", scope.workflow.name)
         return status, result
 
-    async def _chosen(self, live: LiveRun, named: str) -> Workflow:
+    async def _chosen(self, scope: Scope, live: LiveRun, named: str) -> Workflow:
         if named:
             return self._workflow(named)
         choices = {name: workflow.description for name, workflow in sorted(self.workflows.items())}
-        if len(choices) == 1:
+        before = scope.journal.steps.get(f"{ROUTING}.1")
+        if before is not None:
+            choices = before.arguments  # what was chosen stays chosen, whatever has been installed since
+        elif len(choices) == 1:
             return self._workflow(next(iter(choices)))
-        return self._workflow(await live.route(choices))
+        return self._workflow(await within(ROUTING, lambda: live.route(choices)))
 
     def _workflow(self, name: str) -> Workflow:
         if name not in self.workflows:
@@ -174,14 +186,16 @@ class Conductor:
             journal=journal,
             labels=labels,
             services=self.services,
+            clock=Clock(self.services.settings.run_timeout_s),
         )
 
     def _payload(self, event: Event) -> Json:
         return self.ledger.payload(event.payload) if event.payload else None
 
-    def _park(self, scope: Scope, error: BailiwickError) -> None:
+    async def _park(self, scope: Scope, error: BailiwickError) -> None:
+        """Leave the run open. On disk before anybody can resume it, for a resumed run reads its past from there."""
         draft = scope.draft(Kind.RUN_PARKED, decision=type(error).__name__.lower())
-        self.ledger.append(draft, {"error": describe(error), "text": str(error)})
+        await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
     async def _end(self, scope: Scope, status: str, payload: dict[str, Any]) -> None:
         by = "model" if scope.by_model and not scope.by_rule else "rule"
@@ -199,8 +213,14 @@ def _run_id() -> str:
     return f"r{int(time.time()):08x}{uuid.uuid4().hex[:10]}"
 
 
-def _plain(value: Any) -> Json:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+def _plain(value: Any, workflow: str) -> Json:
+    """A workflow's result as JSON. Raises SettingsError if it cannot be written down."""
+    plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    try:
+        canonical(plain)
+    except (ValueError, RecursionError):
+        raise SettingsError("the workflow's result is not JSON", workflow, "return a pydantic model or JSON") from None
+    return plain
 
 
 def _text(value: Any) -> str:

@@ -7,16 +7,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from runtime.agents.proposal import Turn
 from runtime.conductor.branch import current, within
-from runtime.conductor.changes import ChangeSet
+from runtime.conductor.changes import ChangeSet, staged_here
 from runtime.conductor.journal import fingerprint
 from runtime.conductor.scope import Done, Scope
 from runtime.conductor.thinking import Brief, Thinking
 from runtime.contract.run import M, Run
 from runtime.contract.values import Example, Receipt, Staged, Verdict, Work, record
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import SettingsError, ToolFailed
+from store.records.errors import ModelFailed, SettingsError, ToolFailed
 from store.records.kinds import Kind
 
 T = TypeVar("T")
@@ -27,11 +29,15 @@ class LiveRun(Run):
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._changes = ChangeSet(scope, [])
+        staged_here.set(ChangeSet(scope))
         self._turns: list[Turn] = []
-        self._thinking = Thinking(scope, self._changes, self._turns)
+        self._thinking = Thinking(scope, self._turns)
         self.id, self.user, self.task = scope.run, scope.user, scope.task
         self.attachments, self.tools = scope.attachments, tuple(sorted(scope.services.records))
+
+    @property
+    def _changes(self) -> ChangeSet:
+        return staged_here.get()
 
     @property
     def uncommitted(self) -> list[Staged]:
@@ -47,7 +53,11 @@ class LiveRun(Run):
         return await self._thinking.route(choices)
 
     async def ask(self, schema: type[M], question: str, data: Json = None) -> M:
-        return schema.model_validate(await self._thinking.ask(schema.model_json_schema(), question, data))
+        value = await self._thinking.ask(schema.model_json_schema(), question, data)
+        try:
+            return schema.model_validate(value)
+        except ValidationError as error:  # rules that a JSON Schema does not show
+            raise ModelFailed("the answer does not fit its model", f"{error.error_count()} wrong") from None
 
     async def work(
         self,
@@ -76,8 +86,9 @@ class LiveRun(Run):
         self._changes.discard()
 
     async def review(self) -> Verdict:
-        verdict = await self._thinking.review(self._changes.effects)
-        self._changes.reviewed = True
+        shown = tuple(self._changes.effects)
+        verdict = await self._thinking.review(shown)
+        self._changes.reviewed = shown == tuple(self._changes.effects)
         return verdict
 
     async def commit(self) -> list[Receipt]:
@@ -133,13 +144,22 @@ class LiveRun(Run):
 
     async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
         path = current.get().next()
-        tasks = [within(f"{path}.{index}", branch) for index, branch in enumerate(branches, 1)]
-        return await _all(tasks)
+        sets = [ChangeSet(self._scope) for _ in branches]
+
+        async def alone(index: int, branch: Callable[[], Awaitable[T]]) -> T:
+            staged_here.set(sets[index])  # in this task's own context
+            return await within(f"{path}.{index + 1}", branch)
+
+        try:
+            return await _all([alone(index, branch) for index, branch in enumerate(branches)])
+        finally:
+            for each in sets:
+                self._changes.take_over(each)
 
     def emit(self, text: str) -> None:
         path = current.get().next()
         mark = fingerprint("emit", "", text)
-        if not self._scope.journal.was_staged(path, mark, "emit"):
+        if not self._scope.journal.was_noted(path, mark, "emit"):
             draft = self._scope.draft(Kind.NOTE, path, fingerprint=mark)
             self._scope.services.recorder.append(draft, {"kind": "emit", "text": text})
 

@@ -3,13 +3,13 @@
 Everything a run does goes through `step`: replayed if it is recorded, else done and recorded.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
 from runtime.conductor.branch import current
+from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal, describe, fingerprint
 from runtime.contract.workflow import Workflow
 from runtime.gate.build import Gatehouse
@@ -18,7 +18,7 @@ from runtime.gate.inventory import Inventory
 from runtime.gate.recorder import Recorder
 from runtime.settings import Settings
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import BailiwickError, Unreachable, Waiting
+from store.records.errors import BailiwickError, Denied, ReplayMismatch, Unreachable, Waiting
 from store.records.event import Draft
 from store.records.identity import Agent, Principal, User
 from store.records.kinds import Kind
@@ -26,6 +26,8 @@ from store.records.labels import Labels
 from tools.record import ToolRecord
 
 CORE_VERSION = "1"
+PARKS = (Waiting, Unreachable, ReplayMismatch)
+"""Errors that a later attempt may get past: they are no step's result, and the run that meets one stays open."""
 
 
 class Agents(Protocol):
@@ -50,9 +52,12 @@ class Approver(Protocol):
     """Where a suspended call waits for a person."""
 
     async def wait(
-        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]]
+        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]], since: str = ""
     ) -> tuple[str, bool]:
-        """Announce the request and wait: the approver's name and answer. An expired request is a no."""
+        """Announce the request and wait: the approver's name and answer. An expired request is a no.
+
+        `since` is when a request that is on record already was made, in UTC, ISO 8601.
+        """
         ...
 
 
@@ -73,12 +78,16 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a step came to: its value, its labels, the fields of its event, and what an auditor may ask for."""
+    """What a step came to: its value, its labels, the fields of its event, and what an auditor may ask for.
+
+    With `error` it failed after all, and the rest says what the failure cost and how it came about.
+    """
 
     value: Json
     labels: Labels | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     detail: Json = None
+    error: BailiwickError | None = None
 
 
 @dataclass
@@ -94,9 +103,11 @@ class Scope:
     journal: Journal
     labels: Labels
     services: Services
+    clock: Clock
     input: Json = None
     by_rule: bool = False
     by_model: bool = False
+    denial: Denied | None = None
 
     def draft(self, kind: Kind, step: str = "", actor: str = "", **facts: Any) -> Draft:
         """A draft with everything that is the same for all events of this run."""
@@ -143,8 +154,7 @@ class Scope:
     ) -> Json:
         """The value of one step: the recorded one, or that of `live(path)`, which is then recorded.
 
-        An error of the step is recorded too and raised again on replay, but for those that a later attempt may
-        get past (waiting for a person, a part of the runtime that is down).
+        An error of the step is recorded too and raised again on replay, but for those in PARKS.
         """
         path = current.get().next()
         self.by_model |= by == "model"
@@ -153,23 +163,31 @@ class Scope:
         if entry is not None:
             self.absorb(entry.labels)
             if entry.error is not None:
-                raise entry.error
+                raise self._noted(entry.error)
             return entry.value
-        head = {"kind": kind, "name": name, "by": by, "arguments": arguments}
         try:
             done = await live(path)
-        except (Waiting, Unreachable):
+        except PARKS:
             raise
         except BailiwickError as error:
-            facts = {"fingerprint": mark, "labels": self.labels, "decision": type(error).__name__.lower()}
-            draft = self.draft(Kind.STEP_FAILED, path, actor, **facts)
-            self.services.recorder.append(draft, {**head, "error": describe(error)})
-            raise
+            done = Done(None, self.labels, error=error)
         self.absorb(done.labels)
-        draft = self.draft(event, path, actor, fingerprint=mark, labels=done.labels or self.labels, **done.facts)
-        value = parse(canonical(done.value))  # as a replay will find it: the order of keys must not matter later
-        self.services.recorder.append(draft, {**head, "value": value, "detail": done.detail})
-        return value
+        payload = {"kind": kind, "name": name, "by": by, "arguments": arguments, "detail": done.detail}
+        facts = {**done.facts, "fingerprint": mark, "labels": done.labels or self.labels}
+        if done.error is not None:
+            facts["decision"] = type(done.error).__name__.lower()
+            payload["error"] = describe(done.error)
+            self.services.recorder.append(self.draft(Kind.STEP_FAILED, path, actor, **facts), payload)
+            raise self._noted(done.error)
+        payload["value"] = parse(canonical(done.value))  # as a replay will find it: keys in another order, say
+        self.services.recorder.append(self.draft(event, path, actor, **facts), payload)
+        return payload["value"]
+
+    def _noted(self, error: BailiwickError) -> BailiwickError:
+        """The error; a denial is remembered, for no fallback may run after one, even if the workflow catches it."""
+        if isinstance(error, Denied):
+            self.denial = error
+        return error
 
     def absorb(self, labels: Labels | None) -> None:
         """Join labels into the run's: whatever the run does next may depend on that value."""
@@ -204,12 +222,3 @@ class Scope:
     async def durable(self, draft: Draft, payload: Json = None) -> None:
         """Record and wait until it is on disk."""
         await self.services.recorder.append(draft, payload).durable()
-
-
-async def within_time(seconds: float, work: Awaitable[Any], error: BailiwickError) -> Any:
-    """`work`, or `error` if it takes longer."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError:
-        raise error from None

@@ -4,8 +4,8 @@ The core gives an agent labelled context and an allowance, reserves the allowanc
 answer, model and cost. What the agent proposes is checked here before anything is done with it.
 """
 
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -24,7 +24,7 @@ from runtime.agents.proposal import (
 )
 from runtime.agents.worker import DONE
 from runtime.conductor.branch import current, within
-from runtime.conductor.changes import ChangeSet, check
+from runtime.conductor.changes import check, staged_here
 from runtime.conductor.scope import Done, Scope
 from runtime.contract.values import Example, Staged, Verdict, Work, record
 from runtime.gate.inventory import UNKNOWN
@@ -35,6 +35,13 @@ from store.records.kinds import Kind
 EXCERPT = 300
 """Characters of one reading that a reviewer is shown."""
 LEAST_CONFIDENCE = 0.5
+NOWHERE = "(none)"
+"""Stands for the target of a call that should name one and does not; no inventory has it."""
+VERDICT = {
+    "type": "object",
+    "properties": {"verdict": {"enum": ["approve", "reject"]}, "reason": {"type": "string"}},
+    "required": ["verdict", "reason"],
+}
 PROMPT_RESERVE = 1500
 """Tokens reserved for the prompt of one proposal before it is known; the difference is given back."""
 
@@ -44,7 +51,6 @@ class Thinking:
     """The model steps of one run."""
 
     scope: Scope
-    changes: ChangeSet
     turns: list[Turn]
 
     async def route(self, choices: Mapping[str, str]) -> str:
@@ -52,11 +58,13 @@ class Thinking:
 
         async def live(_path: str) -> Done:
             context = RouteContext(self.scope.task, dict(choices), self._allowance())
-            proposal = await self._propose(context, self.scope.services.agents.route(context))
-            if proposal.confidence < LEAST_CONFIDENCE:
-                raise ModelFailed(
-                    "the router is not sure which workflow the task is for", do="name one with --workflow"
-                )
+            proposal = await self._propose(context, self.scope.services.agents.route)
+            form = {"type": "object", "properties": {"choice": {"enum": list(choices)}}, "required": ["choice"]}
+            if not _fits(form, proposal):
+                return self._failed(proposal, "the router chose what it was not given")
+            if not proposal.confidence >= LEAST_CONFIDENCE:
+                what = "the router is not sure which workflow the task is for"
+                return self._failed(proposal, what, do="name one with --workflow")
             return self._done(proposal)
 
         value = await self.scope.step("route", "", dict(choices), live, by="model", actor="router")
@@ -67,9 +75,9 @@ class Thinking:
 
         async def live(_path: str) -> Done:
             context = AskContext(self.scope.task, question, schema, data, self._allowance())
-            proposal = await self._propose(context, self.scope.services.agents.ask(context))
-            if not Draft202012Validator(schema).is_valid(proposal.value):
-                raise ModelFailed("the answer does not fit its schema", question[:40])
+            proposal = await self._propose(context, self.scope.services.agents.ask)
+            if not _fits(schema, proposal):
+                return self._failed(proposal, "the answer does not fit its schema", question[:40])
             return self._done(proposal)
 
         arguments = {"schema": schema, "data": data}
@@ -86,7 +94,9 @@ class Thinking:
         async def live(_path: str) -> Done:
             changes = tuple(self._change(effect) for effect in staged)
             context = ReviewContext(self.scope.task, changes, self._allowance())
-            proposal = await self._propose(context, self.scope.services.agents.review(context))
+            proposal = await self._propose(context, self.scope.services.agents.review)
+            if not _fits(VERDICT, proposal):
+                return self._failed(proposal, "the reviewer gave no verdict")
             return self._done(proposal, decision=proposal.value["verdict"])
 
         arguments = [[effect.step, effect.tool] for effect in staged]
@@ -101,14 +111,20 @@ class Thinking:
         settings = self.scope.services.settings
         return Allowance(settings.tokens_per_proposal, settings.step_timeout_s, self.scope.seed)
 
-    async def _propose(self, context: Any, asked: Awaitable[Proposal]) -> Proposal:
+    async def _propose(self, context: Any, ask: Callable[[Any], Awaitable[Proposal]]) -> Proposal:
         """One proposal, its tokens reserved before and settled after."""
         scope, tokens = self.scope, context.allowance.tokens + PROMPT_RESERVE
         async with scope.services.gate.budgets.model_call(scope.run, scope.user, tokens) as bill:
-            proposal = await asked
+            proposal = await ask(context)
             if proposal.completion is not None:
                 bill.spend(proposal.completion.tokens, proposal.completion.device_ms)
         return proposal
+
+    def _failed(self, proposal: Proposal, what: str, where: str = "", do: str = "") -> Done:
+        """The step of a proposal that is of no use. It cost what it cost, and an auditor sees prompt and answer."""
+        if proposal.value is None and proposal.completion is not None:
+            what, where = "the model gave no whole answer in its allowance", proposal.completion.stop
+        return replace(self._done(proposal), value=None, error=ModelFailed(what, where, do))
 
     def _done(self, proposal: Proposal, **facts: Any) -> Done:
         completion = proposal.completion
@@ -134,7 +150,7 @@ class Thinking:
 
     def _change(self, effect: Staged) -> Change:
         tool = self.scope.tool(effect.tool)
-        target = str(effect.arguments.get(tool.target, "")) if tool.target else ""
+        target = str(effect.arguments.get(tool.target) or NOWHERE) if tool.target else ""
         seen = [turn for turn in self.turns if target in turn.arguments.values() and not turn.error]
         return Change(
             effect.tool,
@@ -143,7 +159,7 @@ class Thinking:
             target=target,
             target_known=self.scope.services.inventory.kind_of(target) != UNKNOWN,
             target_examined=bool(seen),
-            evidence=tuple(_excerpt(turn) for turn in seen[-2:]),
+            evidence=tuple(filter(None, map(_excerpt, seen)))[-2:],
         )
 
 
@@ -174,13 +190,14 @@ class _Loop:
             value = await self._next(tuple(history))
             name, arguments = value["tool"], value["arguments"]
             if name == DONE:
-                summary = arguments["summary"]
+                summary = str(arguments.get("summary", ""))
                 break
             turn = await self._act(name, arguments, staged)
             history.append(turn)
-            self.thinking.turns.append(turn)
-            if not turn.error and self.thinking.scope.tool(name).local_read:
-                reads.append((name, arguments, record(turn.result)))
+            if self.thinking.scope.tool(name).local_read:
+                self.thinking.turns.append(turn)
+                if not turn.error:
+                    reads.append((name, arguments, record(turn.result)))
         if not history:
             raise ModelFailed("the model made no call in its allowance")
         return Work(summary, tuple(reads), tuple(staged))
@@ -199,10 +216,9 @@ class _Loop:
                 turns=history,
                 allowance=thinking._allowance(),
             )
-            proposal = await thinking._propose(context, scope.services.agents.work(context))
-            known = {DONE, *(tool.name for tool in self.tools)}
-            if not isinstance(proposal.value, dict) or proposal.value.get("tool") not in known:
-                raise ModelFailed("the model named a tool that it was not given")
+            proposal = await thinking._propose(context, scope.services.agents.work)
+            if not _fits(_call_of([DONE, *(tool.name for tool in self.tools)]), proposal):
+                return thinking._failed(proposal, "the model made no call of a tool that it was given")
             return thinking._done(proposal)
 
         arguments = {"goal": self.brief.goal, "tools": list(self.brief.tools), "turn": len(history)}
@@ -212,18 +228,29 @@ class _Loop:
         scope = self.thinking.scope
         try:
             check(scope.tool(name).input_schema, arguments, name)
+            if not scope.tool(name).local_read:
+                staged.append(staged_here.get().stage(name, arguments, by="model"))
+                return Turn(name, arguments, {"staged": True})
         except SettingsError as error:
             return Turn(name, arguments, str(error), error=True)
-        if scope.tool(name).local_read:
-            result, failed = await scope.read(name, arguments, by="model")
-            return Turn(name, arguments, result, failed)
-        staged.append(self.thinking.changes.stage(name, arguments, by="model"))
-        return Turn(name, arguments, {"staged": True})
+        result, failed = await scope.read(name, arguments, by="model")
+        return Turn(name, arguments, result, failed)
+
+
+def _fits(schema: Json, proposal: Proposal) -> bool:
+    """Whether a proposal is an object of this form. An agent is not trusted to keep to its own schema."""
+    return proposal.value is not None and Draft202012Validator(schema).is_valid(proposal.value)
+
+
+def _call_of(tools: list[str]) -> Json:
+    """The form of a call of one of these tools."""
+    properties = {"tool": {"enum": tools}, "arguments": {"type": "object"}}
+    return {"type": "object", "properties": properties, "required": ["tool", "arguments"]}
 
 
 def _excerpt(turn: Turn) -> str:
-    """What a reading ended with, short enough for a reviewer's prompt: of a list of lines the last two."""
-    texts = list(_texts(turn.result))
+    """The last two sentences of a reading, short enough for a reviewer's prompt; single words say nothing."""
+    texts = [text for text in _texts(turn.result) if " " in text]
     return "; ".join(texts[-2:])[-EXCERPT:]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from runtime.contract.run import M, Run
 from runtime.contract.values import Example, Receipt, Ref, Staged, Verdict, Work, record
@@ -72,7 +72,10 @@ class FakeRun(Run):
 
     async def ask(self, schema: type[M], question: str, data: Json = None) -> M:
         answer = self._answer(f"ask {question!r}")
-        return schema.model_validate(answer.model_dump() if isinstance(answer, BaseModel) else answer)
+        try:
+            return schema.model_validate(answer.model_dump() if isinstance(answer, BaseModel) else answer)
+        except ValidationError as error:
+            raise ModelFailed("the answer does not fit its model", f"{error.error_count()} wrong") from None
 
     async def work(
         self,
@@ -101,6 +104,7 @@ class FakeRun(Run):
 
     def discard(self) -> None:
         self.staged.clear()
+        self.reviewed = False
 
     async def review(self) -> Verdict:
         if not self.approve:
@@ -122,7 +126,7 @@ class FakeRun(Run):
             }
             results[staged.step] = self._use(staged.tool, arguments)
             receipts.append(Receipt(staged.step, staged.tool, f"fake/{staged.step}", results[staged.step]))
-        self.staged.clear()
+        self.discard()
         self.committed.extend(receipts)
         return receipts
 

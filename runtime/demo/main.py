@@ -12,10 +12,12 @@ from rich.console import Console
 from runtime.cli.backend import queries
 from runtime.demo.report import Report
 from runtime.demo.scene import Script, play
+from runtime.diagnostics import say
 from runtime.embedded import models_folder
 from runtime.settings import Settings
 from runtime.watching import Approve, console_of, outcome_error
-from store.records.errors import BailiwickError
+from store.records.errors import INTERRUPTED, BailiwickError, SettingsError
+from tools.opslab.faults import fault_names
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Options:
 
 def run(settings: Settings, options: Options) -> int:
     """Play the demo; 0 only if the front door answers again. Raises the error that the run's status stands for."""
+    if options.fault not in ("", *fault_names()):
+        raise SettingsError(f"there is no fault {options.fault!r}", do=f"choose one of {', '.join(fault_names())}")
     console = console_of(sys.stderr if options.json else sys.stdout)
     stage = demo_settings(settings, options.model)
     script = Script(
@@ -44,12 +48,16 @@ def run(settings: Settings, options: Options) -> int:
         inject=options.inject,
         crash=options.crash,
     )
-    report = asyncio.run(_play(script, console))
+    try:
+        report = asyncio.run(_play(script, console))
+    except KeyboardInterrupt:
+        say("interrupted; the lab of this run is gone with it: start `bailiwick demo` again")
+        return INTERRUPTED
     if options.json:
         print(json.dumps(report.json()), flush=True)
     failed = failure(report)
     if failed is not None:
-        print(f"bailiwick: {failed}", file=sys.stderr)
+        say(str(failed))
         return failed.exit_code
     return 0
 

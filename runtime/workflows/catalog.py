@@ -5,11 +5,13 @@ names code.
 """
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from runtime.contract.workflow import Workflow
+from store.records.canonical import sha256
 from store.records.errors import SettingsError
 
 
@@ -35,14 +37,19 @@ def module_of(path: Path) -> ModuleType:
     """The module in a file. Raises SettingsError with the error's kind and line if it cannot be imported."""
     if not path.is_file():
         raise SettingsError("no such workflow file", str(path), "name a Python file")
-    spec = importlib.util.spec_from_file_location(f"workflow_{path.stem}", path)
+    name = f"workflow_{path.stem}_{sha256(bytes(path.absolute()))[:8]}"  # two folders may each have such a file
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SettingsError("a workflow file ends in .py", str(path))
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pydantic look annotations up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        line = getattr(error, "lineno", None) or _line_in(error, path)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        line = _line_in(error, path)
+        if isinstance(error, SyntaxError) and error.filename == str(path):
+            line = error.lineno or 0
         raise SettingsError(f"the workflow file fails with {type(error).__name__}", f"{path}:{line}") from error
     if not workflows_in(module):
         raise SettingsError("the file declares no workflow", str(path), "decorate an async def with @workflow")

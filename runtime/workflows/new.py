@@ -11,6 +11,9 @@ from pydantic import BaseModel
 from bailiwick import Run, workflow
 
 
+TOOLS = ("ops.read_logs", "ops.restart_service", "ops.page_on_call")
+
+
 class Facts(BaseModel):
     """What the model is asked for."""
 
@@ -25,10 +28,11 @@ async def page_someone(run: Run) -> str:
     return "a person was paged"
 
 
-@workflow("{name}", version=1, fallback=page_someone, tools=("ops.restart_service", "ops.page_on_call"))
+@workflow("{name}", version=1, fallback=page_someone, tools=TOOLS)
 async def {function}(run: Run) -> str:
     """Restart the service that the task names. (The router reads this paragraph.)"""
     facts = await run.ask(Facts, "Which service is it about?")
+    await run.call("ops.read_logs", service=facts.service)  # the reviewer wants evidence on what is changed
     run.stage("ops.restart_service", service=facts.service)
     await run.review()
     await run.commit()
@@ -45,7 +49,10 @@ from {module} import {function}
 
 def test_restarts_what_the_model_names() -> None:
     run = FakeRun(
-        world={{"ops.restart_service": lambda service: {{"restarted": service}}}},
+        world={{
+            "ops.read_logs": lambda service: {{"lines": [f"{{service}} does not answer"]}},
+            "ops.restart_service": lambda service: {{"restarted": service}},
+        }},
         answers=[{{"service": "orders"}}],
     )
     assert asyncio.run({function}(run)) == "orders was restarted"

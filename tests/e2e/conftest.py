@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from runtime.gateway.client import Client
@@ -26,6 +27,8 @@ from tools.opslab.layout import SERVICES
 COMMAND = str(Path(sys.executable).parent / "bailiwick")
 HERE = Path(__file__).parent
 START_S, END_S = 60.0, 120.0
+HOSTILE = {"RAY_ADDRESS": "192.0.2.1:6379", "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": "/nowhere"}
+"""What a user of Ray may have set: it must change nothing here."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,7 +81,7 @@ class Running:
         self.process = subprocess.Popen(
             [COMMAND, *arguments],
             env=environ,
-            cwd=site.folder,
+            cwd=site.typed_in,
             stdin=subprocess.DEVNULL,
             stdout=self._files[0],
             stderr=self._files[1],
@@ -99,16 +102,20 @@ class Running:
         return Done(code, out, err)
 
     def end(self) -> None:
-        """Kill it if it still runs; its warden and the lab's supervisor then end what it started."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        """Kill it if it still runs, or let its warden end what it started, and wait for that."""
+        family = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        self.process.kill()
+        self.process.wait()
+        psutil.wait_procs(family, timeout=20)
         for file in self._files:
             file.close()
 
 
 class Site:
-    """A home, a data folder and a runtime folder, and commands that work on them."""
+    """A home, a data folder and a runtime folder, and commands that work on them.
+
+    They are typed in a folder with packages named as ours, each of which leaves a mark when it is imported.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bw-", dir="/tmp"))
@@ -116,9 +123,13 @@ class Site:
         self.runtime = self.folder / "run" / "bailiwick"
         for name in ("home", "run"):
             (self.folder / name).mkdir(mode=0o700)
+        self.typed_in, self.imported = self.folder / "typed-in", self.folder / "imported"
+        for name in ("tools", "models", "store", "ray"):
+            (self.typed_in / name).mkdir(parents=True)
+            (self.typed_in / name / "__init__.py").write_text(f"open({str(self.imported)!r}, 'a').write({name!r})\n")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("BAILIWICK_", "XDG_", "RAY_"))}
         own = {"HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.folder / "run")}
-        self.environ = kept | own | {"BAILIWICK_DATA_DIR": str(self.data)}
+        self.environ = kept | HOSTILE | own | {"BAILIWICK_DATA_DIR": str(self.data)}
         self._begun: list[Running] = []
 
     def start(self, *arguments: str, **more: str) -> Running:
@@ -155,7 +166,9 @@ class Site:
         """End and remove everything."""
         for each in self._begun:
             each.end()
+        imported = self.imported.exists()
         shutil.rmtree(self.folder)
+        assert not imported, "a package of the folder where the command was typed was imported"
 
 
 @pytest.fixture(scope="module")
@@ -182,25 +195,26 @@ def sites() -> Iterator[Callable[[], Site]]:
 
 @dataclass(frozen=True)
 class Premises:
-    """A broken lab of the test's own, and the flags and files with which a user would bring it to `bailiwick run`."""
+    """A broken lab of the test's own, and the flags with which a user would bring it to `bailiwick run`."""
 
     lab: Opslab
     flags: tuple[str, ...]
-    environ: dict[str, str]
 
 
 @pytest.fixture
-def premises(site: Site) -> Iterator[Callable[[str], Premises]]:
+def premises() -> Iterator[Callable[[Site, str], Premises]]:
     """Makes a lab with a fault in it, its tools file and its inventory."""
     with contextlib.ExitStack() as stack:
 
-        def make(fault: str) -> Premises:
-            lab = stack.enter_context(Opslab(Path(tempfile.mkdtemp(prefix="lab-", dir=site.folder))))
+        def make(site: Site, fault: str) -> Premises:
+            folder = Path(tempfile.mkdtemp(prefix="lab-", dir="/tmp"))
+            stack.callback(shutil.rmtree, folder)
+            lab = stack.enter_context(Opslab(folder))
             lab.inject(fault, 1)
-            tools, inventory = lab.state / "tools.toml", lab.state / "inventory-file.json"
+            tools, inventory = site.folder / "tools.toml", site.folder / "inventory.json"
             tools.write_text(TOOLS_FILE.read_text().replace("{state}", str(lab.state)))
             inventory.write_text(json.dumps({"Service": SERVICES}))
-            return Premises(lab, ("--tools", str(tools), "--policy", "lab"), {"BAILIWICK_INVENTORY": str(inventory)})
+            site.environ["BAILIWICK_INVENTORY"] = str(inventory)
+            return Premises(lab, ("--tools", str(tools), "--policy", "lab"))
 
         yield make
-

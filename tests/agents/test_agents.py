@@ -1,0 +1,217 @@
+"""The agents over the real default models: what they put before a model, and what they make of its answer."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from models.registry import Registry
+from models.request import Completion, Request
+from models.server import ModelServer
+from runtime.agents.proposal import (
+    Allowance,
+    AskContext,
+    Change,
+    ReviewContext,
+    RouteContext,
+    ToolView,
+    Turn,
+    WorkContext,
+)
+from runtime.agents.reviewer import Reviewer
+from runtime.agents.router import Router
+from runtime.agents.worker import Worker, call_schema, unused, work_messages
+
+
+@dataclass
+class Handle:
+    """The model server as agents hold it; counts what is asked of it."""
+
+    server: ModelServer
+    completions: int = 0
+    embedded: int = 0
+
+    async def generate(self, request: Request) -> Completion:
+        self.completions += 1
+        return await asyncio.to_thread(self.server.generate, request)
+
+    async def embed(self, texts: list[str]) -> list[list[float]]:
+        self.embedded += len(texts)
+        vectors: list[list[float]] = (await asyncio.to_thread(self.server.embed, texts)).tolist()
+        return vectors
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    started = ModelServer(Registry(tmp_path_factory.mktemp("site")), n_ctx=2048)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def model(server: ModelServer) -> Handle:
+    return Handle(server)
+
+
+def tool(name: str, **properties: Any) -> ToolView:
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return ToolView(name, f"{name} does it", schema, write=False)
+
+
+SERVICE = {"enum": ["gateway", "orders"]}
+LOGS, LIST, FREE = (
+    tool("ops.read_logs", service=SERVICE),
+    tool("ops.list"),
+    tool("ops.search", query={"type": "string"}),
+)
+CONTEXT = WorkContext("find it", "Look.", ("a note",), (), (LOGS, LIST, FREE), (), Allowance(tokens=60))
+
+
+def turns(count: int) -> tuple[Turn, ...]:
+    return tuple(Turn("ops.search", {"query": str(each)}, {"found": each}, error=each == 1) for each in range(count))
+
+
+@pytest.mark.parametrize("examples", [(), (Turn("ops.list", {}, "a situation"),)])
+def test_the_chat_only_grows(examples: tuple[Turn, ...]) -> None:
+    context = replace(CONTEXT, examples=examples)
+    chats = [work_messages(replace(context, turns=turns(count))) for count in range(5)]
+    for shorter, longer in zip(chats, chats[1:], strict=False):
+        assert longer[: len(shorter)] == shorter
+        assert len(longer) == len(shorter) + 2
+    assert [message.role for message in chats[-1]][:2] == ["system", "user"]
+    assert chats[2][-1].content.startswith('Error: {"found":1}')
+
+
+def test_examples_are_turns_and_take_the_place_of_the_list_of_tools() -> None:
+    plain = work_messages(CONTEXT)
+    shown = work_messages(replace(CONTEXT, examples=(Turn("ops.list", {}, "a situation"),)))
+    assert "- ops.read_logs: ops.read_logs does it" in plain[0].content
+    assert "ops.read_logs" not in shown[0].content
+    assert shown[1].content.startswith("a situation")
+    assert shown[2].content == '{"tool":"ops.list","arguments":{}}'
+    assert "a note" in shown[-1].content
+
+
+def test_what_was_asked_is_not_offered_again() -> None:
+    asked = (
+        Turn("ops.read_logs", {"service": "orders"}, {}),
+        Turn("ops.list", {}, {}),
+        Turn("ops.search", {"query": "x"}, {}),
+    )
+    left = unused(CONTEXT.tools, asked)
+    assert [each.name for each in left] == ["ops.read_logs", "ops.search"]
+    assert left[0].schema["properties"]["service"]["enum"] == ["gateway"]
+    assert [each.name for each in unused((LOGS,), (*asked, Turn("ops.read_logs", {"service": "gateway"}, {})))] == []
+    assert SERVICE == {"enum": ["gateway", "orders"]}, "the record itself is left alone"
+
+
+@pytest.mark.parametrize(
+    ("call", "fits"),
+    [
+        ({"tool": "ops.read_logs", "arguments": {"service": "orders"}}, True),
+        ({"tool": "ops.read_logs", "arguments": {"service": "elsewhere"}}, False),
+        ({"tool": "ops.read_logs", "arguments": {"service": "orders", "more": 1}}, False),
+        ({"tool": "ops.read_logs", "arguments": {"service": "orders"}, "why": ""}, False),
+        ({"tool": "ops.mail", "arguments": {}}, False),
+        ({"tool": "done", "arguments": {"summary": "x"}}, True),
+        ({"tool": "done", "arguments": {"summary": "x" * 121}}, False),
+    ],
+)
+def test_a_calls_schema_is_closed(call: Any, fits: bool) -> None:
+    assert Draft202012Validator(call_schema(CONTEXT.tools, may_end=True)).is_valid(call) is fits
+
+
+def test_the_loop_cannot_end_before_it_began() -> None:
+    done = {"tool": "done", "arguments": {"summary": "x"}}
+    assert not Draft202012Validator(call_schema(CONTEXT.tools, may_end=False)).is_valid(done)
+
+
+async def test_the_worker_calls_what_it_was_given(model: Handle) -> None:
+    proposal = await Worker(model).work(CONTEXT)
+    assert Draft202012Validator(call_schema(CONTEXT.tools, may_end=False)).is_valid(proposal.value)
+    assert proposal.completion is not None
+    assert proposal.messages == work_messages(CONTEXT)
+
+
+async def test_the_worker_answers_in_the_form_that_was_asked_for(model: Handle) -> None:
+    schema = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
+    context = AskContext("a task", "Sure?", schema, {"log": "all is well"}, Allowance(tokens=40))
+    proposal = await Worker(model).ask(context)
+    assert Draft202012Validator(schema).is_valid(proposal.value)
+    assert '{"log":"all is well"}' in proposal.messages[-1].content
+
+
+async def test_an_answer_cut_short_is_none_but_is_accounted_for(model: Handle) -> None:
+    proposal = await Worker(model).work(replace(CONTEXT, allowance=Allowance(tokens=2)))
+    assert proposal.value is None
+    assert proposal.completion is not None
+    assert proposal.completion.stop == "length"
+    assert proposal.completion.tokens > 2
+
+
+def change(**changes: Any) -> Change:
+    known = Change("ops.restart", "Restart a service.", {"service": "orders"}, "orders", True, True, ("no answer",))
+    return replace(known, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ((), "there is no change"),
+        ((change(target_known=False),), "does not stand in the trusted inventory"),
+        ((change(target_examined=False),), "nothing was read about the target"),
+        ((change(evidence=()),), "nothing was read about the target"),
+        ((change(), change(target_known=False)), "does not stand in the trusted inventory"),
+    ],
+)
+async def test_the_reviewer_says_no_by_rule_and_asks_no_model(model: Handle, changes: Any, reason: str) -> None:
+    proposal = await Reviewer(model).review(ReviewContext("a task", changes, Allowance()))
+    assert proposal.value["verdict"] == "reject"
+    assert reason in proposal.value["reason"]
+    assert model.completions == 0
+
+
+async def test_the_reviewers_word_follows_from_what_the_model_sees(model: Handle) -> None:
+    evidence = ("orders: disk quota exceeded, every write fails",)
+    proposal = await Reviewer(model).review(ReviewContext("a task", (change(evidence=evidence),), Allowance(tokens=20)))
+    assert proposal.value["verdict"] == "approve"
+    assert proposal.messages[-1].content == f"Evidence: {evidence[0]}"
+    assert all("Restart" not in message.content for message in proposal.messages)
+
+
+async def test_the_reviewer_without_a_whole_answer_gives_no_verdict(model: Handle) -> None:
+    proposal = await Reviewer(model).review(ReviewContext("a task", (change(),), Allowance(tokens=1)))
+    assert proposal.value is None
+    assert proposal.completion is not None
+
+
+@pytest.mark.parametrize(
+    ("message", "verdict"),
+    [("The orders service is down and does not answer", "approve"), ("Cheap watches, buy now", "reject")],
+)
+async def test_a_message_must_be_about_the_task(model: Handle, message: str, verdict: str) -> None:
+    page = Change("ops.page", "Page the person on call.", {"message": message}, "", False, False)
+    proposal = await Reviewer(model).review(ReviewContext("The orders service is failing", (page,), Allowance()))
+    assert proposal.value["verdict"] == verdict
+    assert model.completions == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [("the orders service is down, repair it", "triage"), ("write a poem about the sea", "poem")],
+)
+async def test_the_router_goes_by_meaning(model: Handle, task: str, name: str) -> None:
+    choices = {"triage": "A service fails: find out why and repair it.", "poem": "Write verses about nature."}
+    proposal = await Router(model).route(RouteContext(task, choices, Allowance()))
+    assert proposal.value == {"choice": name}
+    assert 0.5 < proposal.confidence <= 1
+    assert (model.completions, model.embedded) == (0, 3)
+
+
+async def test_the_router_is_not_sure_between_two_alike(model: Handle) -> None:
+    choices = {"one": "Repair a service.", "two": "Repair a service."}
+    proposal = await Router(model).route(RouteContext("repair it", choices, Allowance()))
+    assert proposal.confidence == pytest.approx(0.5)

@@ -1,0 +1,93 @@
+"""The runtime as a daemon: brought up, asked, watched, examined by the doctor, and taken down in order."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SECRET = "xyzzy-4711"
+TASK = f"The front door fails (ticket {SECRET}). Find out why and fix it."
+
+
+def private_texts(runtime: Path) -> list[Path]:
+    """The files in Ray's folders that hold a word of the task, of a prompt, or of a log the agents read."""
+    words = [SECRET.encode(), b"connection pool exhausted", b"operations engineer", b"rollback_config"]
+    homes = [home.resolve() for home in runtime.glob("r-*")]
+    files = [path for home in homes for path in home.rglob("*") if path.is_file()]
+    assert len(files) > 10, "these are not Ray's folders"
+    return [path for path in files if any(word in path.read_bytes() for word in words)]
+
+
+async def approve_all(site: Any, client: Any, run: str) -> list[str]:
+    """Follow a run to its end and approve on the command line whatever waits; the tools approved."""
+    approved = []
+    async for view in client.follow(run=run):
+        if view.event["kind"] != "approval.requested":
+            continue
+        for waiting in await client.approvals():
+            shown = await asyncio.to_thread(site.run, "approvals", "show", waiting.approval[:8], "--json")
+            assert shown.json["arguments"] == waiting.arguments
+            done = await asyncio.to_thread(site.run, "approvals", "approve", waiting.approval, "--meaning", "I looked")
+            assert done.code == 0, done.err
+            approved.append(waiting.tool)
+    return approved
+
+
+async def test_a_day_of_a_daemon(sites: Callable[[], Any], premises: Callable[[Any, str], Any]) -> None:
+    site = sites()
+    place = premises(site, "config-rollout")
+    site.environ |= {"BAILIWICK_TOOLS": place.flags[1], "BAILIWICK_POLICY": "lab"}
+    daemon = site.start("up")
+    async with site.client(daemon) as client:
+        status = site.run("status", "--json").json
+        assert (status["pid"], status["epoch"]) == (daemon.process.pid, 1)
+        assert set(status["parts"]) == {"core", "model", "host", "router", "worker", "reviewer"}
+        assert min(status["parts"].values()) > 0
+
+        # Nobody is at this terminal: the run waits, and goes on when somebody answers elsewhere.
+        asked = await asyncio.to_thread(site.run, "run", TASK)
+        assert asked.code == 8, asked.err
+        assert "bailiwick approvals" in asked.err.splitlines()[-1]
+        [view] = site.run("runs", "list", "--json").json
+        assert (view["status"], view["task"]) == ("waiting", TASK)
+        [waiting] = site.run("approvals", "list", "--json").json
+        assert (waiting["run"], waiting["tool"]) == (view["run"], "ops.rollback_config")
+        assert private_texts(site.runtime) == []
+        doctor = site.run("doctor", "--json")
+        assert doctor.code == 0, doctor.out
+        sockets = [check for check in doctor.json["checks"] if check["name"] == "socket"]
+        assert len(sockets) > 10
+        assert [check for check in sockets if "refuses" not in check["found"]] == []
+
+        approved = await approve_all(site, client, view["run"])
+        ended = await client.run(view["run"])
+        assert ended.status.startswith("completed"), ended
+        assert place.lab.recovered()
+        assert approved.count("ops.rollback_config") >= place.lab.executions()["ops.rollback_config"] == 1
+        trail = site.trail(view["run"])
+        assert {each.payload["meaning"] for each in trail.of("approval.answered")} == {"I looked"}
+        tail = site.run("audit", "tail", "-n", "5", "--run", view["run"]).out.splitlines()
+        assert len(tail) == 5
+        assert "run.ended" in tail[-1]
+        assert site.run("audit", "verify").code == 0
+        assert private_texts(site.runtime) == []
+    assert site.run("down").code == 0
+    done = daemon.wait()
+    assert (done.code, done.out) == (0, "")
+    assert [line for line in done.err.splitlines() if not line.startswith("bailiwick is up")] == []
+    assert [each.name for each in site.runtime.iterdir() if each.is_dir() or each.is_socket()] == []
+    assert site.run("status").code == 3
+
+
+async def test_the_doctor_tells_the_demos_lab_from_the_runtime(sites: Callable[[], Any]) -> None:
+    """While a demo runs, its lab's ports are named as the lab's; all others refuse an unknown caller."""
+    site = sites()
+    demo = site.start("demo", "--fault", "full-quota", "--approve", "yes", "--json")
+    async with site.client(demo, site.data / "demo"):
+        done = await asyncio.to_thread(site.run, "doctor", "--json", "--data-dir", str(site.data / "demo"))
+    found = [check for check in done.json["checks"] if check["name"] in ("socket", "lab socket")]
+    ports = [check["found"] for check in found if check["name"] == "lab socket" and "tcp 127.0.0.1:" in check["found"]]
+    assert len(ports) == 3, done.out
+    assert [check for check in found if check["name"] == "socket" and "refuses" not in check["found"]] == []
+    assert done.code == 0, done.out
+    assert demo.wait().code == 0
