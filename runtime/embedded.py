@@ -67,7 +67,13 @@ async def session(settings: Settings, *, resume: bool = False) -> AsyncIterator[
     from runtime.actors.supervisor import Supervisor
 
     async with Supervisor(plan(settings, resume=resume)), await Client.connect(settings.socket) as client:
+        terminate_like_ctrl_c()
         yield client
+
+
+def terminate_like_ctrl_c() -> None:
+    """Let SIGTERM end this command in order, as ctrl-C does; Ray, once started, would dump a stack and die of it."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
 
 
 def plan(settings: Settings, *, resume: bool) -> "Plan":

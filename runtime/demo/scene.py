@@ -13,6 +13,7 @@ from rich.console import Console
 from runtime.actors.supervisor import Plan, Supervisor
 from runtime.crashpoints import CrashPoint
 from runtime.demo.report import Report
+from runtime.embedded import terminate_like_ctrl_c
 from runtime.gate.inventory import Inventory
 from runtime.gateway.client import Client
 from runtime.gateway.messages import RunView, Submission
@@ -105,6 +106,7 @@ async def _runtime(script: Script, stage: Stage) -> AsyncIterator[Client]:
         crash_at=CrashPoint.AFTER_INTENT if script.crash else "",
     )
     async with Supervisor(plan), await Client.connect(settings.socket) as client:
+        terminate_like_ctrl_c()
         yield client
 
 

@@ -1,6 +1,7 @@
 """The agents over the real default models: what they put before a model, and what they make of its answer."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,7 +79,7 @@ def turns(count: int) -> tuple[Turn, ...]:
 def test_the_chat_only_grows(examples: tuple[Turn, ...]) -> None:
     context = replace(CONTEXT, examples=examples)
     chats = [work_messages(replace(context, turns=turns(count))) for count in range(5)]
-    for shorter, longer in zip(chats, chats[1:], strict=False):
+    for shorter, longer in itertools.pairwise(chats):
         assert longer[: len(shorter)] == shorter
         assert len(longer) == len(shorter) + 2
     assert [message.role for message in chats[-1]][:2] == ["system", "user"]

@@ -95,6 +95,7 @@ async def test_death_after_every_single_event(live: Any, site: Any, script: Any)
     assert whole > 35
     for count in range(whole):
         before = len(site.effects())
+        site.folder = site.folder.with_name(f"data{count}")
         async with live(everything) as life:
             life.dies_after(count)
             run = await life.submit("everything")

@@ -5,15 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, field_validator
 
+from runtime.conductor.journal import describe, revive
 from runtime.contract.run import Run
 from runtime.contract.workflow import Fallback, Workflow
+from runtime.narration import narrate
+from store.ledger.errors import LedgerFailed
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json
-from store.records.errors import SettingsError, ToolFailed
+from store.records.errors import BailiwickError, InDoubt, SettingsError, ToolFailed, Unreachable
 from store.records.kinds import Kind
 from store.records.labels import Integrity
+from tools.host import BadArguments, BadResult, StaleEpoch
 
 Function = Callable[..., Any]
 
@@ -25,20 +28,6 @@ def flow(function: Function, fallback: Fallback | None = None) -> Workflow:
 async def by_rule(run: Run) -> str:
     """The rules."""
     return "by rule"
-
-
-class Even(BaseModel):
-    """An answer with a rule that no JSON Schema shows."""
-
-    number: int
-
-    @field_validator("number")
-    @classmethod
-    def even(cls, value: int) -> int:
-        """Refuse odd numbers."""
-        if value % 2:
-            raise ValueError("odd")
-        return value
 
 
 async def test_a_failed_read_is_the_same_error_on_replay(live: Any, site: Any) -> None:
@@ -62,24 +51,21 @@ async def test_a_failed_read_is_the_same_error_on_replay(live: Any, site: Any) -
     assert site.reads == []
 
 
-async def test_a_subclass_of_an_error_is_caught_on_replay_as_it_was_live(live: Any, site: Any) -> None:
-    async def careful(run: Run) -> str:
-        try:
-            await run.call("ops.read_logs", service=3)
-        except ToolFailed:  # BadArguments, live
-            await run.sleep(0)
-        return "caught"
-
-    rules = '@id("all") permit(principal, action, resource);'
-    path = site.folder.with_name("rules")
-    path.mkdir()
-    (path / "site.cedar").write_text(rules)
-    async with live(flow(careful), policy=str(path)) as life:
-        run = await life.submit("flow")
-        await life.finish(run)
-        failed = life.events(run, Kind.STEP_FAILED)
-    kinds = [payload["error"]["kind"] for _, payload in failed]
-    assert kinds in (["ToolFailed"], ["Denied"]), kinds
+@pytest.mark.parametrize(
+    ("error", "revived"),
+    [
+        (BadArguments("w", "x", "y"), ToolFailed),
+        (BadResult("w", "x", "y"), ToolFailed),
+        (LedgerFailed("w", "x", "y"), Unreachable),
+        (InDoubt("w", "x", "y"), InDoubt),
+        (StaleEpoch("w", "x", "y"), BailiwickError),
+    ],
+)
+def test_a_revived_error_is_caught_as_the_live_one_was(error: BailiwickError, revived: type[BailiwickError]) -> None:
+    again = revive(describe(error))
+    assert type(again) is revived
+    assert isinstance(error, revived)
+    assert str(again) == str(error)
 
 
 @pytest.mark.parametrize(
@@ -277,138 +263,6 @@ async def test_memories_bring_their_labels_with_them(live: Any) -> None:
     assert "tool:ops.read_logs" in last.labels.sources
 
 
-async def asks(run: Run) -> int:
-    """Ask twice."""
-    first = await run.ask(Even, "a number")
-    return first.number + (await run.ask(Even, "another")).number
-
-
-async def test_tokens_run_out_before_the_call(live: Any, agents: Any) -> None:
-    agents.answer = {"number": 2}
-    async with live(flow(asks, by_rule), tokens_per_run=1740) as life:
-        view = await life.run("flow")
-        assert (view.status, life.error(view.run)["kind"]) == ("failed", "BudgetExceeded")
-    assert agents.asked == ["ask"], "the second call was never made"
-
-
-async def test_tokens_spent_in_an_earlier_life_count(live: Any, agents: Any) -> None:
-    agents.answer = {"number": 2}
-    async with live(flow(asks), tokens_per_run=1740) as life:
-        life.dies_after(2)
-        run = await life.submit("flow")
-        await life.finish(run)
-    agents.asked.clear()
-    async with live(flow(asks), tokens_per_run=1740) as life:
-        await life.resume(run)
-        assert life.error(run)["kind"] == "BudgetExceeded"
-    assert agents.asked == []
-
-
-async def test_calls_run_out_before_the_call(live: Any, site: Any) -> None:
-    async def reads(run: Run) -> None:
-        for _ in range(3):
-            await run.call("ops.list_services")
-
-    async with live(flow(reads, by_rule), calls_per_run=2) as life:
-        view = await life.run("flow")
-        assert (view.status, life.error(view.run)["kind"]) == ("failed", "BudgetExceeded")
-    assert site.reads == ["list_services"] * 2
-
-
-@pytest.mark.parametrize(
-    ("answer", "stop", "what"),
-    [
-        ({"number": "two"}, "end", "does not fit its schema"),
-        ({"number": 3}, "end", "does not fit its model"),
-        (None, "length", "no whole answer"),
-    ],
-)
-async def test_an_answer_that_does_not_fit_hands_over_and_is_accounted_for(
-    live: Any, agents: Any, answer: Json, stop: str, what: str
-) -> None:
-    agents.answer, agents.stop = answer, stop
-    async with live(flow(asks, by_rule)) as life:
-        view = await life.run("flow")
-        assert (view.status, view.outcome, view.resolved_by) == ("completed-by-fallback", "by rule", "rule")
-        assert (view.model_calls, view.tokens) == (1, 50)
-        asked = life.events(view.run, Kind.STEP_FAILED, Kind.STEP_COMPLETED)[0][1]
-        assert asked["detail"]["messages"] == [["user", "ask"]]
-        assert asked["detail"]["completion"]["token_ids"] == [1, 2]
-        assert what in life.events(view.run, Kind.NOTE)[0][1]["text"]
-
-
-@pytest.mark.parametrize("chosen", [None, {}, {"choice": "other"}, "flow"])
-async def test_a_choice_that_was_not_given_is_none(live: Any, agents: Any, chosen: Json) -> None:
-    agents.choice = chosen
-    async with live(flow(by_rule), Workflow("flow-2", 1, by_rule, None, ())) as life:
-        view = await life.run()
-        assert (view.status, life.error(view.run)["kind"]) == ("failed", "ModelFailed")
-
-
-@pytest.mark.parametrize(("confidence", "status"), [(0.6, "completed"), (0.4, "failed"), (float("nan"), "failed")])
-async def test_a_router_that_is_not_sure(live: Any, agents: Any, confidence: float, status: str) -> None:
-    agents.choice, agents.confidence = {"choice": "flow"}, confidence
-    async with live(flow(by_rule), Workflow("flow-2", 1, by_rule, None, ())) as life:
-        assert (await life.run()).status == status
-
-
-def call(tool: str, **arguments: Any) -> Json:
-    return {"tool": tool, "arguments": arguments}
-
-
-@pytest.mark.parametrize(
-    "said", [None, "x", {}, {"tool": "ops.read_logs"}, call("ops.send_mail"), {"tool": "done", "arguments": []}]
-)
-async def test_a_proposal_out_of_form_is_the_models_failure(live: Any, agents: Any, said: Json) -> None:
-    agents.calls = [said]
-
-    async def works(run: Run) -> None:
-        await run.work("goal", tools=("ops.read_logs",))
-
-    async with live(flow(works, by_rule)) as life:
-        assert (await life.run("flow")).status == "completed-by-fallback"
-
-
-async def test_the_loop_tells_the_model_of_its_mistakes_and_goes_on(live: Any, site: Any, agents: Any) -> None:
-    agents.calls = [
-        call("ops.read_logs"),
-        call("ops.page_on_call", message={"$ref": ["1", "x"]}),
-        call("ops.read_logs", service="orders"),
-        call("done"),
-    ]
-
-    async def works(run: Run) -> Json:
-        done = await run.work("goal", tools=("ops.read_logs", "ops.page_on_call"), turns=9)
-        return [done.summary, [tool for tool, _, _ in done.reads], len(done.staged)]
-
-    async with live(flow(works)) as life:
-        view = await life.run("flow")
-        assert life.value(view.run) == ["", ["ops.read_logs"], 0]
-    turns = agents.seen[-1].turns
-    assert [turn.error for turn in turns] == [True, True, False]
-
-
-async def test_the_reviewer_is_told_what_the_core_found_out_itself(live: Any, agents: Any) -> None:
-    async def works(run: Run) -> None:
-        await run.call("ops.read_logs", service="orders")
-        for service in ("orders", "gateway", "elsewhere", ""):
-            run.stage("ops.restart_service", service=service)
-        run.stage("ops.page_on_call", message="orders")
-        await run.review()
-
-    async with live(flow(works)) as life:
-        await life.run("flow")
-    told = [(each.target, each.target_known, each.target_examined) for each in agents.seen[-1].changes[:4]]
-    assert told == [
-        ("orders", True, True),
-        ("gateway", True, False),
-        ("elsewhere", False, False),
-        ("(none)", False, False),  # a target left out is not the same as a tool without one
-    ]
-    assert agents.seen[-1].changes[0].evidence == ("WARN orders: disk quota exceeded",)
-    assert agents.seen[-1].changes[4].target == ""
-
-
 async def test_a_core_that_cannot_start_lets_go_of_the_ledger(live: Any, site: Any) -> None:
     with pytest.raises(SettingsError):
         async with live(policy=str(site.folder / "nowhere")):
@@ -424,3 +278,24 @@ async def test_events_are_waited_for(live: Any) -> None:
         await life.run("flow")
         found = await asyncio.wait_for(waiting, 10)
         assert [view.event["kind"] for view in found][:1] == ["run.submitted"]
+
+
+async def test_every_event_of_a_run_can_be_told(live: Any, agents: Any) -> None:
+    async def talks(run: Run) -> str:
+        run.emit("a\x1b[31mnote")
+        await run.call("ops.read_logs", service="orders")
+        run.stage("ops.rollback_config", service="orders")
+        await run.review()
+        await run.commit()
+        return "done"
+
+    async with live(flow(talks)) as life:
+        view = await life.run("flow", answer=True)
+        lines = [narrate(event) for event in await life.core.events(0, view.run, 100, True, 0)]
+    told = [line.text for line in lines if line]
+    assert "a [31mnote" in told
+    assert "approves the change set: fine" in told
+    assert "suspend ops.rollback_config by approval:rollback" in told
+    assert [line.mark for line in lines if line and "waits for a person" in line.text] == ["person"]
+    assert any(text.startswith("outcome on disk: ops.rollback_config") for text in told)
+    assert told[-2:] == ["committed 1 of 1 effects", "completed: done"]

@@ -64,7 +64,9 @@ class Trail:
 
     def effects(self) -> dict[str, int]:
         """Tool -> how many effects were done."""
-        return dict(Counter(view.event["tool"] for view in self.of("effect.outcome") if view.event["decision"] == "done"))
+        return dict(
+            Counter(view.event["tool"] for view in self.of("effect.outcome") if view.event["decision"] == "done")
+        )
 
     def evidence(self) -> list[str]:
         """The tools of the calls that the model chose and that were executed without an error."""
@@ -127,7 +129,9 @@ class Site:
         for name in ("tools", "models", "store", "ray"):
             (self.typed_in / name).mkdir(parents=True)
             (self.typed_in / name / "__init__.py").write_text(f"open({str(self.imported)!r}, 'a').write({name!r})\n")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BAILIWICK_", "XDG_", "RAY_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("BAILIWICK_", "XDG_", "RAY_"))
+        }
         own = {"HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.folder / "run")}
         self.environ = kept | HOSTILE | own | {"BAILIWICK_DATA_DIR": str(self.data)}
         self._begun: list[Running] = []

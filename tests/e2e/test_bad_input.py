@@ -11,21 +11,26 @@ from typing import Any
 
 import pytest
 
-BROKEN_SERVER = '''
+BROKEN_SERVER = """
 import json, os, sys
 for line in sys.stdin:
     message = json.loads(line)
     if message["method"] == "initialize":
-        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "b", "version": "1"}}
+        server = {"name": "broken", "version": "1"}
+        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": server}
     elif message["method"] == "tools/list":
         schema = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "required": ["city"]}
         result = {"tools": [{"name": "weather", "description": "The weather in a city.", "inputSchema": schema}]}
     elif message["method"] == "tools/call":
         os._exit(1)
+    elif "id" not in message:
+        continue
     else:
+        error = {"code": -32601, "message": "no such method"}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}), flush=True)
         continue
     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
-'''
+"""
 READ = '[server.broken.tools.weather]\neffect = "read"\negress = false\nirreversible = false\n'
 
 
@@ -84,7 +89,9 @@ def test_the_model_file_was_altered_after_it_was_added(site: Any, chat_model: Pa
 def test_a_policy_does_not_parse(site: Any) -> None:
     folder = site.typed_in / "policies"
     folder.mkdir()
-    (folder / "mine.cedar").write_text('@id("a")\npermit (principal, action, resource);\n\npermit (principal action);\n')
+    (folder / "mine.cedar").write_text(
+        '@id("a")\npermit (principal, action, resource);\n\npermit (principal action);\n'
+    )
     one_line(site.run("run", "do it", "--policy", "./policies"), 2, f"{folder}/mine.cedar:4")
 
 
@@ -99,10 +106,9 @@ def test_a_tool_server_dies_at_every_call(site: Any) -> None:
     command = json.dumps([sys.executable, "-I", str(script)])
     file.write_text(f"[server.broken]\ncommand = {command}\n{READ}")
     done = site.run("run", "What is the weather in Oslo?", "--workflow", "task", "--tools", str(file), "--json")
-    assert "Traceback" not in done.err
-    print(done)
+    assert (done.code, done.json["status"], len(done.err.splitlines())) == (1, "failed", 1), done.err
+    assert "the tool server is gone" in done.err
     assert site.run("audit", "verify").code == 0
-    assert site.run("runs", "list", "--json").json[0]["status"] == "failed"
 
 
 @pytest.mark.parametrize("data_dir", ["file", "file/below", "/proc/nix"])

@@ -1,6 +1,7 @@
 """The runtime as a daemon: brought up, asked, watched, examined by the doctor, and taken down in order."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,21 @@ async def test_a_day_of_a_daemon(sites: Callable[[], Any], premises: Callable[[A
 
 
 async def test_the_doctor_tells_the_demos_lab_from_the_runtime(sites: Callable[[], Any]) -> None:
-    """While a demo runs, its lab's ports are named as the lab's; all others refuse an unknown caller."""
+    """While a demo runs, its lab's ports are named as the lab's; all others refuse an unknown caller.
+
+    It is then told to end, and does so in order.
+    """
     site = sites()
-    demo = site.start("demo", "--fault", "full-quota", "--approve", "yes", "--json")
+    demo = site.start("demo", "--fault", "slow-leak", "--approve", "yes", "--json")
     async with site.client(demo, site.data / "demo"):
         done = await asyncio.to_thread(site.run, "doctor", "--json", "--data-dir", str(site.data / "demo"))
+        demo.process.send_signal(signal.SIGTERM)
     found = [check for check in done.json["checks"] if check["name"] in ("socket", "lab socket")]
     ports = [check["found"] for check in found if check["name"] == "lab socket" and "tcp 127.0.0.1:" in check["found"]]
     assert len(ports) == 3, done.out
     assert [check for check in found if check["name"] == "socket" and "refuses" not in check["found"]] == []
     assert done.code == 0, done.out
-    assert demo.wait().code == 0
+    ended = demo.wait()
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err.splitlines()[-1].startswith("bailiwick: interrupted; the lab of this run is gone")
+    assert "SIGTERM" not in ended.err

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ TASK = "The front door fails. Find out why and fix it."
 async def reached(site: Any, running: Any, kind: str) -> EventView:
     """The first event of a kind that a command's runtime records."""
     async with site.client(running) as client:
-        async for view in client.follow():
+        events: AsyncIterator[EventView] = client.follow()
+        async for view in events:
             if view.event["kind"] == kind:
                 return view
     raise AssertionError(running.said())
@@ -79,7 +80,9 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room(
         {COMMAND} audit verify --json
     """
     namespace = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
-    done = subprocess.run([*namespace, "sh", "-c", script], env=site.environ, cwd=site.typed_in, capture_output=True, text=True)
+    done = subprocess.run(
+        [*namespace, "sh", "-c", script], env=site.environ, cwd=site.typed_in, capture_output=True, text=True
+    )
     first, verified, resumed, second, again = done.stdout.splitlines()
     assert first == "3", done.stderr
     assert [line for line in done.stderr.splitlines() if "bailiwick: " in line and "No space left" not in line] == []

@@ -1,4 +1,4 @@
-"""Any process of the runtime may be killed in the middle of a run: the run still finishes, and nothing happens twice."""
+"""Any process of the runtime may be killed in the middle of a run: it still finishes, and nothing happens twice."""
 
 import os
 import signal
@@ -7,8 +7,6 @@ from typing import Any
 
 from runtime.gateway.messages import EventView
 from store.records.errors import Unreachable
-
-KEYS = "status resolved_by healthy fault run events model_calls tokens effects seconds".split()
 
 
 async def kill(site: Any, running: Any, at: Callable[[EventView], tuple[str, ...]]) -> list[str]:

@@ -54,7 +54,7 @@ def world(line: str, *, helps: bool = True, repair: Callable[..., Any] = repaire
         "ops.check_health": health,
         "ops.list_services": lambda: {"services": SERVICES},
         "ops.read_logs": lambda service: {"lines": [line] if service == "orders" else []},
-        "ops.search_runbooks": lambda query: {"runbooks": [{"symptom": "disk is full", "tool": "ops.clear_quota"}]},
+        "ops.search_runbooks": lambda query: {"runbooks": [{"symptom": query, "tool": "ops.clear_quota"}]},
         "ops.page_on_call": lambda message: {"paged": message},
         **{f"ops.{name}": act for name in repairs},
     }
