@@ -63,6 +63,7 @@ class LedgerQueries:
                 "task": str(submission.get("task", "")),
                 "resolved_by": _resolver(outcome),
                 "outcome": outcome.get("text") or _text(outcome.get("value")),
+                "error": _kind(outcome.get("error")),
                 "started": row.started,
                 "ended": row.ended,
                 "events": row.events,
@@ -80,6 +81,10 @@ class LedgerQueries:
 def _resolver(outcome: dict[str, Json]) -> Literal["", "model", "rule"]:
     by = outcome.get("resolved_by")
     return by if by in ("model", "rule") else ""
+
+
+def _kind(error: Json) -> str:
+    return str(error.get("kind", "")) if isinstance(error, dict) else ""
 
 
 def _text(value: Json) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 from runtime.gateway.backend import Verbs
 from runtime.gateway.messages import Answer, ApprovalView, RunView
 from runtime.narration import Line, narrate
-from store.records.errors import BailiwickError, Denied, SettingsError, Unreachable, Waiting
+from store.records.errors import ERRORS, BailiwickError, Denied, SettingsError, Unreachable, Waiting
 
 Approve = Literal["yes", "no", "ask"]
 PIPE_WIDTH = 160
@@ -80,8 +80,7 @@ def outcome_error(view: RunView) -> BailiwickError | None:
     """The error that a run's status stands for, with its exit code; None if it completed."""
     if view.status in ("completed", "completed-by-fallback"):
         return None
-    if view.status == "denied":
-        return Denied("the run was denied", view.run, view.outcome)
     if view.status in ("waiting", "parked"):
         return Waiting(f"the run is {view.status}", view.run, view.outcome)
-    return BailiwickError(f"the run {view.status}", view.run, view.outcome)
+    kind = Denied if view.status == "denied" else ERRORS.get(view.error, BailiwickError)
+    return kind(f"the run {'was denied' if kind is Denied else view.status}", view.run, view.outcome)

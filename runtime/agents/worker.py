@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from models.request import Message, Request
-from runtime.agents.proposal import AskContext, Model, Proposal, ToolView, Turn, WorkContext
+from runtime.agents.call_schema import call_schema, unused
+from runtime.agents.proposal import AskContext, Model, Proposal, Turn, WorkContext
 from store.records.canonical import Json, parse
 
-DONE = "done"
 ASK = "Next call?"
 SYSTEM = (
     "You are an operations engineer. You reply with one JSON object that names the next tool to call and its "
@@ -74,60 +74,6 @@ def work_messages(context: WorkContext) -> tuple[Message, ...]:
 
 def _said(turn: Turn) -> Message:
     return Message("assistant", compact({"tool": turn.tool, "arguments": turn.arguments}))
-
-
-def call_schema(tools: tuple[ToolView, ...], *, may_end: bool) -> dict[str, Any]:
-    """The JSON Schema of one call among `tools`, or of the end of the loop."""
-    options = [_call(tool.name, tool.schema) for tool in tools]
-    if may_end:
-        summary = {"type": "string", "maxLength": 120}
-        properties = {"summary": summary}
-        options.append(
-            _call(
-                DONE,
-                {"type": "object", "properties": properties, "required": ["summary"], "additionalProperties": False},
-            )
-        )
-    return {"anyOf": options}
-
-
-def _call(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one call. What a tool's schema does not say is not asked for: a model would make things up."""
-    arguments = {**schema, "additionalProperties": schema.get("additionalProperties", False)}
-    return {
-        "type": "object",
-        "properties": {"tool": {"const": name}, "arguments": arguments},
-        "required": ["tool", "arguments"],
-        "additionalProperties": False,
-    }
-
-
-def unused(tools: tuple[ToolView, ...], turns: tuple[Turn, ...]) -> tuple[ToolView, ...]:
-    """The tools that can still tell something new: what was already asked with the same arguments is left out.
-
-    Only calls whose arguments are all enumerated can be left out; small models otherwise ask the same thing again.
-    """
-    left = []
-    for tool in tools:
-        made = [turn.arguments for turn in turns if turn.tool == tool.name]
-        rest = _without(tool.schema, made)
-        if rest is not None:
-            left.append(ToolView(tool.name, tool.description, rest, tool.write))
-    return tuple(left)
-
-
-def _without(schema: dict[str, Any], made: list[dict[str, Json]]) -> dict[str, Any] | None:
-    """The schema without the calls made, or None if none is left."""
-    properties = schema.get("properties", {})
-    if not properties:
-        return None if made else schema
-    if len(properties) != 1:
-        return schema
-    name, only = next(iter(properties.items()))
-    if "enum" not in only:
-        return schema
-    rest = [value for value in only["enum"] if {name: value} not in made]
-    return {**schema, "properties": {name: {**only, "enum": rest}}} if rest else None
 
 
 def compact(value: Json) -> str:

@@ -141,7 +141,10 @@ def _start_ray(home: Home) -> None:
     warnings.filterwarnings("ignore", module=r"ray\..*")
     import ray
     from ray import _raylet
+    from ray._private import worker
 
+    # What goes wrong in a worker would be printed on our stdout, whatever `log_to_driver` says; it may quote arguments.
+    worker.__dict__["print_to_stdstream"] = _print_nothing
     # Both remember what they read at an earlier start of this process.
     raylet: Any = _raylet
     raylet.Config.initialize("")
@@ -178,6 +181,10 @@ def _lean() -> Iterator[None]:
         yield
     finally:
         parameters.RayParams, nodes.start_api_server = params, serve
+
+
+def _print_nothing(data: Any, ignore_prefix: bool) -> None:
+    del data, ignore_prefix
 
 
 def _serve_nothing(node: Any, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:

@@ -5,7 +5,8 @@ hook of somebody else's (RAY_RUNTIME_ENV_HOOK) or open the ports (RAY_AUTH_MODE)
 """
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 
 _SWITCHES = {
@@ -47,15 +48,31 @@ def prepare(environ: MutableMapping[str, str], token: Path, typed_in: Path) -> d
     process may import anything.
     """
     before = dict(environ)
-    for name in [name for name in environ if name.startswith("RAY_")]:
-        del environ[name]
-    environ.update(_SWITCHES, RAY_AUTH_TOKEN_PATH=str(token))
+    _switch(environ)
+    environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     # Ray sets OMP_NUM_THREADS=1 in an actor that asks for no CPU; say what the machine has unless the user did.
     environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
     safe = [path for path in paths if Path(path).resolve() != typed_in.resolve()]
     environ["PYTHONPATH"] = os.pathsep.join(safe)
     return before
+
+
+@contextmanager
+def switched(environ: MutableMapping[str, str]) -> Iterator[None]:
+    """While entered, `environ` is fit for `import ray`, which reads a part of it for good (the node's address is one)."""
+    before = dict(environ)
+    _switch(environ)
+    try:
+        yield
+    finally:
+        restore(environ, before)
+
+
+def _switch(environ: MutableMapping[str, str]) -> None:
+    for name in [name for name in environ if name.startswith("RAY_")]:
+        del environ[name]
+    environ.update(_SWITCHES)
 
 
 def restore(environ: MutableMapping[str, str], before: dict[str, str]) -> None:

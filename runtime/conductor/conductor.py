@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from runtime.conductor.branch import Branch, current, within
 from runtime.conductor.clock import Clock
-from runtime.conductor.journal import Journal, describe
+from runtime.conductor.journal import Journal
 from runtime.conductor.live import LiveRun
 from runtime.conductor.scope import CORE_VERSION, PARKS, Scope, Services
 from runtime.contract.run import Run
@@ -17,7 +17,7 @@ from runtime.contract.workflow import Workflow
 from runtime.gateway.messages import Submission
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json, canonical
-from store.records.errors import BailiwickError, Denied, ModelFailed, SettingsError, Timeout, Unreachable
+from store.records.errors import BailiwickError, Denied, ModelFailed, SettingsError, Timeout, Unreachable, describe
 from store.records.event import Draft, Event
 from store.records.identity import User
 from store.records.kinds import Kind
@@ -100,8 +100,13 @@ class Conductor:
         task.add_done_callback(lambda _: self.tasks.pop(run, None))
 
     async def _run(self, run: str) -> None:
-        past = [(event, self._payload(event)) for event in self.ledger.run_events(run)]
-        if past[-1][0].kind == Kind.RUN_ENDED:
+        events = self.ledger.run_events(run)
+        if events[-1].kind == Kind.RUN_ENDED:
+            return
+        try:
+            past = [(event, self._payload(event)) for event in events]
+        except BailiwickError as error:
+            await self._unreadable(events[0], error)
             return
         first, submission = past[0]
         scope = self._scope(first, submission, Journal.read(past))
@@ -191,6 +196,20 @@ class Conductor:
 
     def _payload(self, event: Event) -> Json:
         return self.ledger.payload(event.payload) if event.payload else None
+
+    async def _unreadable(self, first: Event, error: BailiwickError) -> None:
+        """Park a run whose record cannot be read: without it nobody knows what it has done."""
+        draft = Draft(
+            kind=Kind.RUN_PARKED,
+            tenant=first.tenant,
+            unit=first.unit,
+            run=first.run,
+            actor="core",
+            actor_version=CORE_VERSION,
+            principal=first.principal,
+            decision=type(error).__name__.lower(),
+        )
+        await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
     async def _park(self, scope: Scope, error: BailiwickError) -> None:
         """Leave the run open. On disk before anybody can resume it, for a resumed run reads its past from there."""

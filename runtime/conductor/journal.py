@@ -7,11 +7,9 @@ what was asked; when the two disagree the workflow has changed under a running r
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from store.records import errors
 from store.records.canonical import Json, digest
-from store.records.errors import BailiwickError, ReplayMismatch
+from store.records.errors import BailiwickError, ReplayMismatch, revive
 from store.records.event import Event
 from store.records.kinds import Kind
 from store.records.labels import Labels
@@ -59,7 +57,7 @@ class Journal:
     def _add(self, event: Event, payload: Json) -> None:
         match event.kind:
             case Kind.STEP_COMPLETED | Kind.REVIEW_COMPLETED | Kind.STEP_FAILED:
-                error = revive(payload["error"]) if event.kind == Kind.STEP_FAILED else None
+                error = revive(**payload["error"]) if event.kind == Kind.STEP_FAILED else None
                 entry = Entry(event.fingerprint, payload.get("value"), event.labels, error, payload["arguments"])
                 self.steps[event.step] = entry
                 self.asked[event.step] = event.fingerprint
@@ -106,20 +104,3 @@ def mismatch(path: str, asked: str) -> ReplayMismatch:
 def fingerprint(kind: str, name: str, arguments: Json) -> str:
     """The hex SHA-256 of what a step asks for."""
     return digest({"kind": kind, "name": name, "arguments": arguments})
-
-
-def describe(error: BailiwickError) -> dict[str, Any]:
-    """An error as plain JSON, for the ledger: under its nearest class that `revive` knows.
-
-    A workflow that catches ToolFailed must catch the revived error, too, whatever subclass the live one was.
-    """
-    kind = next(each for each in type(error).__mro__ if vars(errors).get(each.__name__) is each)
-    return {"kind": kind.__name__, "what": error.what, "where": error.where, "do": error.do}
-
-
-def revive(value: dict[str, Any]) -> BailiwickError:
-    """The error in `value`. A class that this version does not know becomes a plain BailiwickError."""
-    known = {
-        name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, BailiwickError)
-    }
-    return known.get(value["kind"], BailiwickError)(value["what"], value["where"], value["do"])

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
 from runtime.conductor.branch import current
 from runtime.conductor.clock import Clock
-from runtime.conductor.journal import Journal, describe, fingerprint
+from runtime.conductor.journal import Journal, fingerprint
 from runtime.contract.workflow import Workflow
 from runtime.gate.build import Gatehouse
 from runtime.gate.call import ToolCall
@@ -18,7 +18,7 @@ from runtime.gate.inventory import Inventory
 from runtime.gate.recorder import Recorder
 from runtime.settings import Settings
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import BailiwickError, Denied, ReplayMismatch, Unreachable, Waiting
+from store.records.errors import BailiwickError, Denied, ReplayMismatch, Unreachable, Waiting, describe
 from store.records.event import Draft
 from store.records.identity import Agent, Principal, User
 from store.records.kinds import Kind

@@ -10,6 +10,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from runtime.agents.call_schema import DONE
 from runtime.agents.proposal import (
     VERSION,
     Allowance,
@@ -22,7 +23,6 @@ from runtime.agents.proposal import (
     Turn,
     WorkContext,
 )
-from runtime.agents.worker import DONE
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import check, staged_here
 from runtime.conductor.scope import Done, Scope

@@ -56,6 +56,7 @@ class RunView(Wire):
     task: str = ""
     resolved_by: Literal["", "model", "rule"] = ""
     outcome: str = ""
+    error: str = Field("", description="the class of the error that ended or parked it, if one did")
     started: str
     ended: str = ""
     events: int

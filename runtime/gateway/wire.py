@@ -10,8 +10,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from runtime.gateway.messages import Failure
-from store.records import errors
-from store.records.errors import BailiwickError
+from store.records.errors import BailiwickError, describe, revive
 
 PROTOCOL = 1
 REQUEST_BYTES = 1 << 20
@@ -22,10 +21,6 @@ REQUESTS = 32
 """How many requests of one connection may be under way."""
 CONNECTION = 0
 """The id of what concerns the connection and not one request."""
-
-ERRORS: Mapping[str, type[BailiwickError]] = {
-    name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, BailiwickError)
-}
 
 
 class LineTooLong(Exception):
@@ -73,11 +68,9 @@ async def read_line(reader: asyncio.StreamReader, most: int) -> bytes:
 
 def failure(error: BailiwickError) -> Failure:
     """An error as a message. A kind that callers cannot know travels as the nearest one they do."""
-    kind = next(each.__name__ for each in type(error).__mro__ if each.__name__ in ERRORS)
-    return Failure(kind=kind, what=error.what, where=error.where, do=error.do)
+    return Failure(**describe(error))
 
 
 def error(answer: Any) -> BailiwickError:
     """The error in an answer, of the class it had on the other side."""
-    sent = Failure.model_validate(answer)
-    return ERRORS.get(sent.kind, BailiwickError)(sent.what, sent.where, sent.do)
+    return revive(**Failure.model_validate(answer).model_dump())

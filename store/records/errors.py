@@ -3,6 +3,7 @@
 An error is one line: what went wrong, where, and what to do. It never carries secrets or model text.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 OK, FAILED, USAGE, UNREACHABLE, TIMEOUT, DENIED, BUDGET, INTEGRITY, WAITING = range(9)
@@ -81,3 +82,20 @@ class ReplayMismatch(BailiwickError):
     """A workflow asked for another step than the one recorded at this place; the run is parked."""
 
     exit_code = WAITING
+
+
+ERRORS: Mapping[str, type[BailiwickError]] = {
+    name: kind for name, kind in list(globals().items()) if isinstance(kind, type) and issubclass(kind, BailiwickError)
+}
+"""The classes of this module by name: what an error may be once it has been on disk or on a socket."""
+
+
+def describe(error: BailiwickError) -> dict[str, str]:
+    """An error as plain JSON, under its nearest class of this module: whoever catches that catches the revived one."""
+    kind = next(each.__name__ for each in type(error).__mro__ if ERRORS.get(each.__name__) is each)
+    return {"kind": kind, "what": error.what, "where": error.where, "do": error.do}
+
+
+def revive(kind: str, what: str, where: str = "", do: str = "") -> BailiwickError:
+    """The error that `describe` described. A class that this version does not know becomes a plain BailiwickError."""
+    return ERRORS.get(kind, BailiwickError)(what, where, do)

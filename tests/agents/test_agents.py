@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from models.registry import Registry
 from models.request import Completion, Request
 from models.server import ModelServer
+from runtime.agents.call_schema import call_schema, unused
 from runtime.agents.proposal import (
     Allowance,
     AskContext,
@@ -24,7 +25,7 @@ from runtime.agents.proposal import (
 )
 from runtime.agents.reviewer import Reviewer
 from runtime.agents.router import Router
-from runtime.agents.worker import Worker, call_schema, unused, work_messages
+from runtime.agents.worker import Worker, work_messages
 
 
 @dataclass
@@ -216,3 +217,23 @@ async def test_the_router_is_not_sure_between_two_alike(model: Handle) -> None:
     choices = {"one": "Repair a service.", "two": "Repair a service."}
     proposal = await Router(model).route(RouteContext("repair it", choices, Allowance()))
     assert proposal.confidence == pytest.approx(0.5)
+
+
+def test_definitions_of_nested_schemas_are_found_from_the_top() -> None:
+    part = {"type": "object", "properties": {"size": {"type": "integer"}}, "required": ["size"]}
+    schema = {
+        "type": "object",
+        "$defs": {"Part": part},
+        "properties": {
+            "parts": {"type": "array", "items": {"$ref": "#/$defs/Part"}, "maxItems": 2},
+            "name": {"type": "string"},
+        },
+        "required": ["parts"],
+    }
+    tools = (ToolView("a.x", "", {"type": "object", "properties": {}}, False), ToolView("b.y", "", schema, True))
+    made = call_schema(tools, may_end=False)
+    validator = Draft202012Validator(made)
+    assert validator.is_valid({"tool": "b.y", "arguments": {"parts": [{"size": 1}], "name": "n"}})
+    assert not validator.is_valid({"tool": "b.y", "arguments": {"parts": [{"size": "big"}]}})
+    assert not validator.is_valid({"tool": "b.y", "arguments": {"parts": [], "made_up": 1}})
+    assert not validator.is_valid({"tool": "b.y", "arguments": {"parts": [], "name": "n" * 1000}})

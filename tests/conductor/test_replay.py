@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from pydantic import BaseModel
 
@@ -302,3 +303,20 @@ async def test_a_run_is_driven_once_however_often_it_is_asked_for(live: Any, sit
     assert kinds.count(Kind.RUN_STARTED) == kinds.count(Kind.RUN_ENDED) == 1
     assert Kind.RUN_RESUMED not in kinds
     assert len(site.effects()) == 1
+
+
+async def test_a_run_whose_record_is_damaged_is_parked_and_nothing_is_repeated(live: Any, site: Any) -> None:
+    async with live(changed(start)) as life:
+        life.dies_after(3)
+        run = await life.submit("flow")
+        await life.finish(run)
+        lost = life.events(run)[-1][0].payload
+    with duckdb.connect(str(site.folder / "ledger.duckdb")) as connection:
+        connection.execute("UPDATE payloads SET data = 'x'::BLOB WHERE id = ?", [lost])
+    before = site.effects()
+    async with live(changed(start)) as life:
+        await life.core.resume(run)
+        await life.finish(run)
+        parked = life.core.ledger.run_events(run)[-1]
+        assert (parked.kind, parked.decision) == (Kind.RUN_PARKED, "integrityerror")
+    assert site.effects() == before

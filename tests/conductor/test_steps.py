@@ -6,14 +6,21 @@ from typing import Any
 
 import pytest
 
-from runtime.conductor.journal import describe, revive
 from runtime.contract.run import Run
 from runtime.contract.workflow import Fallback, Workflow
 from runtime.narration import narrate
 from store.ledger.errors import LedgerFailed
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json
-from store.records.errors import BailiwickError, InDoubt, SettingsError, ToolFailed, Unreachable
+from store.records.errors import (
+    BailiwickError,
+    InDoubt,
+    SettingsError,
+    ToolFailed,
+    Unreachable,
+    describe,
+    revive,
+)
 from store.records.kinds import Kind
 from store.records.labels import Integrity
 from tools.host import BadArguments, BadResult, StaleEpoch
@@ -62,7 +69,7 @@ async def test_a_failed_read_is_the_same_error_on_replay(live: Any, site: Any) -
     ],
 )
 def test_a_revived_error_is_caught_as_the_live_one_was(error: BailiwickError, revived: type[BailiwickError]) -> None:
-    again = revive(describe(error))
+    again = revive(**describe(error))
     assert type(again) is revived
     assert isinstance(error, revived)
     assert str(again) == str(error)

@@ -45,6 +45,7 @@ async def test_every_part_is_killed_once_in_one_run(sites: Any) -> None:
     killed = await kill(site, running, at)
     done = running.wait()
     assert (done.code, sorted(killed)) == (0, ["core", "host", "model", "reviewer", "worker"]), done.err
+    assert len(done.out.splitlines()) == 1
     assert done.json["healthy"]
     trail = site.trail(done.json["run"], site.data / "demo")
     assert trail.effects() == done.json["effects"] == {"ops.rollback_config": 1}

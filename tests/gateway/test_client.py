@@ -14,7 +14,7 @@ from runtime.gateway.backend import Verbs
 from runtime.gateway.client import Client
 from runtime.gateway.messages import Answer, Submission
 from runtime.gateway.verbs import VERBS
-from store.records.errors import BailiwickError, Denied, SettingsError, Unreachable
+from store.records.errors import ERRORS, BailiwickError, Denied, SettingsError, Unreachable
 
 
 async def test_every_verb_of_the_interface_is_in_the_table_and_in_the_client():
@@ -110,7 +110,7 @@ async def until_seq(stream, last):
             return
 
 
-@pytest.mark.parametrize("kind", wire.ERRORS.values(), ids=wire.ERRORS.keys())
+@pytest.mark.parametrize("kind", ERRORS.values(), ids=ERRORS.keys())
 def test_every_error_comes_back_as_itself(kind):
     back = wire.error(wire.failure(kind("what", "where", "do")).model_dump())
     assert type(back) is kind
@@ -118,7 +118,7 @@ def test_every_error_comes_back_as_itself(kind):
 
 
 def test_the_table_of_errors_has_every_class_a_person_can_meet():
-    assert {"BailiwickError", "Denied", "InDoubt", "ReplayMismatch"} <= set(wire.ERRORS)
+    assert {"BailiwickError", "Denied", "InDoubt", "ReplayMismatch"} <= set(ERRORS)
 
 
 def test_an_unknown_error_comes_back_as_the_nearest_known_one():
