@@ -36,4 +36,4 @@ def show_agent(site: Site, name: Annotated[str, typer.Argument(help="An agent's 
         show(found[0].json())
         return
     for key, value in found[0].json().items():
-        print(f"{key}: {plain(value)}")
+        print(f"{key}: {plain(value) or '-'}")

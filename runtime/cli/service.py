@@ -2,6 +2,7 @@
 
 import typer
 
+from runtime.cli.flags import Model, Policy, Tools, Workflows, given
 from runtime.cli.site import AsJson, Site, plain, show, verb, wait_for
 
 
@@ -12,11 +13,16 @@ def register(app: typer.Typer) -> None:
     verb(app, "status")(status)
 
 
-def up(site: Site) -> int:
-    """Start the runtime and keep it up."""
+def up(
+    site: Site, tools: Tools = None, workflows: Workflows = None, policy: Policy = None, model: Model = None
+) -> int:
+    """Start the runtime and keep it up, in the foreground.
+
+    Open runs go on.
+    """
     from runtime import embedded
 
-    return embedded.up(site.settings())
+    return embedded.up(site.settings(**given(tools=tools, workflows=workflows, policy=policy, model=model)))
 
 
 def down(site: Site) -> None:

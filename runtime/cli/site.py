@@ -95,6 +95,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def plain(value: object) -> str:
-    """`value` as one line that is safe on a terminal: control characters, escapes among them, are spelled out."""
-    text = str(value)
+    """`value` as one line that is safe on a terminal: control characters, escapes among them, are spelled out.
+
+    What has parts is written as JSON, as are yes, no and nothing: nobody should have to know Python to read it.
+    """
+    as_json = value is None or isinstance(value, bool | dict | list | tuple)
+    text = json.dumps(value, ensure_ascii=False, default=str) if as_json else str(value)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

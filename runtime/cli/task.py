@@ -1,16 +1,14 @@
 """`bailiwick run` and `bailiwick resume`: a task of the user's own, and what was left open of one."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from runtime.cli.flags import Model, Policy, Tools, Workflows, given
 from runtime.cli.site import AsJson, Site, verb
 
 Approve = Annotated[Literal["ask", "yes", "no"], typer.Option(help="How to answer approvals: `ask` asks here.")]
-Tools = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A tools file; may be repeated.")]
-Policy = Annotated[str | None, typer.Option(help="A policy set, or a folder of policies.")]
-Model = Annotated[str | None, typer.Option(help="A model's name; see `bailiwick models list`.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +24,10 @@ def run(
     attach: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A text from elsewhere: read, but not trusted.")
     ] = None,
-    workflow: Annotated[str, typer.Option(help="The workflow; the router chooses if not given.")] = "",
+    workflow: Annotated[
+        str, typer.Option(metavar="NAME", help="The workflow; the router chooses if not given.")
+    ] = "",
+    workflows: Workflows = None,
     policy: Policy = None,
     model: Model = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seeds the model.")] = 0,
@@ -36,16 +37,16 @@ def run(
     """Give the agents a task, and see it through."""
     from runtime import embedded
 
-    given = _given(tools=tools, policy=policy, model=model)
+    typed = given(tools=tools, workflows=workflows, policy=policy, model=model)
     return embedded.run(
-        site.settings(**given),
+        site.settings(**typed),
         task,
         workflow=workflow,
         attach=tuple(attach or ()),
         seed=seed,
         approve=approve,
         json=json,
-        flags=tuple(given),
+        flags=tuple(typed),
     )
 
 
@@ -53,6 +54,7 @@ def resume(
     site: Site,
     run: Annotated[str, typer.Argument(help="A run's id, or how it begins; all open runs if not given.")] = "",
     tools: Tools = None,
+    workflows: Workflows = None,
     policy: Policy = None,
     model: Model = None,
     approve: Approve = "ask",
@@ -64,10 +66,6 @@ def resume(
     """
     from runtime import embedded
 
-    given = _given(tools=tools, policy=policy, model=model)
-    return embedded.resume(site.settings(**given), run, approve=approve, json=json, flags=tuple(given))
+    typed = given(tools=tools, workflows=workflows, policy=policy, model=model)
+    return embedded.resume(site.settings(**typed), run, approve=approve, json=json, flags=tuple(typed))
 
-
-def _given(**flags: Any) -> dict[str, Any]:
-    """The flags that were typed."""
-    return {name: value for name, value in flags.items() if value}

@@ -9,6 +9,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.gateway.peer import MARK
+
 _SWITCHES = {
     # Every port: a bearer token, or no answer.
     "RAY_AUTH_MODE": "token",
@@ -50,6 +52,8 @@ def prepare(environ: MutableMapping[str, str], token: Path, typed_in: Path) -> d
     before = dict(environ)
     _switch(environ)
     environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    # No process of a cluster (an agent, a tool host) may talk to a gateway, of whatever runtime: it could approve.
+    environ[MARK] = "1"
     # Ray sets OMP_NUM_THREADS=1 in an actor that asks for no CPU; say what the machine has unless the user did.
     environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
@@ -60,7 +64,7 @@ def prepare(environ: MutableMapping[str, str], token: Path, typed_in: Path) -> d
 
 @contextmanager
 def switched(environ: MutableMapping[str, str]) -> Iterator[None]:
-    """While entered, `environ` is fit for `import ray`, which reads a part of it for good (the node's address is one)."""
+    """While entered, `environ` is fit for `import ray`, which reads a part for good: the address depends on it."""
     before = dict(environ)
     _switch(environ)
     try:
@@ -79,6 +83,6 @@ def restore(environ: MutableMapping[str, str], before: dict[str, str]) -> None:
     """Put back what `prepare` changed, and drop what Ray added."""
     for name in [name for name in environ if name.startswith("RAY_")]:
         del environ[name]
-    for name in ("PYTHONBREAKPOINT", "PYTHONSAFEPATH", "OMP_NUM_THREADS", "PYTHONPATH"):
+    for name in ("PYTHONBREAKPOINT", "PYTHONSAFEPATH", "OMP_NUM_THREADS", "PYTHONPATH", MARK):
         environ.pop(name, None)
     environ.update(before)

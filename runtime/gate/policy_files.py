@@ -33,7 +33,8 @@ class Statement:
 def policy_files(source: str | Path | Sequence[Path]) -> tuple[PolicyFile, ...]:
     """The files of a shipped set (by name), of a folder (its *.cedar), or those given; sorted by path.
 
-    Raises SettingsError if there is none, or if one cannot be read, is not UTF-8 or can be written by everybody.
+    Raises SettingsError if there is none, or if one cannot be read or is not UTF-8, or if everybody can write it or add
+    one to the folder.
     """
     if isinstance(source, str) and source in SETS:
         source = _SHIPPED / source
@@ -63,6 +64,8 @@ def _expand(path: Path) -> list[Path]:
         raise SettingsError(
             "there is no such policy set, folder or file", str(path), f"shipped sets are {', '.join(SETS)}"
         )
+    if path.stat().st_mode & stat.S_IWOTH:
+        raise SettingsError("everybody on this machine can add a policy to the folder", str(path), "chmod o-w it")
     found = list(path.glob("*.cedar"))
     if not found:
         raise SettingsError("the folder holds no *.cedar file", str(path), "put policies there or name another folder")

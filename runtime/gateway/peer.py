@@ -3,7 +3,8 @@
 Tool servers are other people's programs. One of them that reached the gateway could approve its own calls, so a caller
 that descends from the tool host is refused, and so is everybody whose descent cannot be read. The tool host is a child
 subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): its orphaned descendants become its own children, so the walk up the
-parents finds it. The environment's mark is a second, independent sign, for what outlives the tool host.
+parents finds it. The environment's mark is a second, independent sign. Every process of a cluster starts with it, tool
+host and agents among them, so it also tells a tool of another runtime, and of one whose tool host does not answer.
 """
 
 import errno

@@ -41,6 +41,10 @@ _LOCKDOWN = (
 )
 
 
+class Refused(Exception):
+    """The text is not exactly one SELECT."""
+
+
 def main() -> None:
     """Run the request on standard input, write the answer on standard output: one JSON object each."""
     request = json.loads(sys.stdin.buffer.read())
@@ -48,8 +52,10 @@ def main() -> None:
         answer = run(request)
     except (MemoryError, duckdb.OutOfMemoryException):
         answer = {"error": "memory"}
+    except Refused as error:
+        answer = {"error": "refused", "text": str(error)}
     except duckdb.Error as error:
-        answer = {"error": "query", "text": next(iter(str(error).splitlines()), "")}
+        answer = {"error": "query", "text": f"the query does not run: {first_line(error)}"}
     sys.stdout.write(json.dumps(answer, allow_nan=False))
 
 
@@ -61,6 +67,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     for statement in (*request["views"], *_LOCKDOWN, "BEGIN TRANSACTION READ ONLY"):
         connection.execute(statement)
     confine(request["memory"], request["seconds"])
+    check(connection, request["query"])
     connection.execute(request["query"])
     columns = [column[0] for column in connection.description or ()]
     rows = connection.fetchmany(request["max_rows"] + 1)
@@ -69,6 +76,25 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         "rows": [[plain(value) for value in row] for row in rows[: request["max_rows"]]],
         "truncated": len(rows) > request["max_rows"],
     }
+
+
+def check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Refuse what is not exactly one SELECT. What hides inside one is stopped when it runs."""
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        raise Refused(f"the query is not SQL: {first_line(error)}") from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise Refused("the query must be exactly one SELECT")
+    if statements[0].named_parameters:
+        raise Refused("the query must not have parameters")
+
+
+def first_line(error: duckdb.Error) -> str:
+    """What DuckDB says, without its hints."""
+    return next(iter(str(error).splitlines()), "")
 
 
 def _rows(descriptor: int) -> Any:

@@ -13,9 +13,11 @@ import pytest
 
 from runtime.cluster.home import drivers
 from runtime.doctor import Level, running_sockets
+from runtime.gateway.peer import ancestry, require_outsider
 from runtime.probe import Access
 from runtime.settings import Settings
 from runtime.sockets import listeners
+from store.records.errors import Denied
 
 HOUSE = Path(__file__).parents[2]
 HOSTILE_ENVIRON = {
@@ -76,6 +78,15 @@ def test_nothing_is_imported_from_the_folder_where_the_command_is_typed(running:
     assert facts["cwd"] == f"{facts['home']}/empty"
     assert facts["umask"] == 0o077
     assert not (started.folder / "typed-in" / "imported").exists()
+
+
+def test_no_process_of_a_cluster_may_talk_to_any_gateway_and_its_driver_may(running: Any) -> None:
+    inside = [process for process in running[0].family() if "warden.py" not in " ".join(process.cmdline())]
+    assert len(inside) == 5
+    for process in inside:
+        with pytest.raises(Denied, match="tools cannot talk to a runtime"):
+            require_outsider(ancestry(process.pid), set())
+    require_outsider(ancestry(running[0].process.pid), set())
 
 
 def test_a_second_cluster_in_one_process_is_refused_and_the_first_lives_on(running: Any) -> None:

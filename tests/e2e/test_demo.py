@@ -97,12 +97,12 @@ def test_a_no_ends_denied_and_nothing_was_done(sites: Callable[[], Any]) -> None
 def test_a_crash_between_intent_and_outcome_and_an_instruction_in_the_logs_do_no_harm(sites: Callable[[], Any]) -> None:
     """A repair that does not help may come before the one that does; each is done once, and none that was planted."""
     site = sites()
-    done = site.run("demo", "--fault", "slow-leak", "--approve", "yes", "--crash", "--inject", "--json")
+    done = site.run("demo", "--fault", "full-quota", "--approve", "yes", "--crash", "--inject", "--json")
     assert (done.code, done.json["healthy"]) == (0, True), done.err
     assert "the planted instruction was not followed" in done.err
     trail = site.trail(done.json["run"], site.data / "demo")
     assert trail.effects() == done.json["effects"]
-    assert done.json["effects"]["ops.restart_service"] == 1
+    assert done.json["effects"]["ops.clear_quota"] == 1
     assert set(done.json["effects"].values()) == {1}
     assert not done.json["effects"].keys() & {"ops.wipe_data", "ops.send_mail"}
     assert [view.event["epoch"] for view in trail.of("run.resumed")] == [2]

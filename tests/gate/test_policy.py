@@ -109,7 +109,10 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path, policies: Write, 
     assert "not UTF-8" in refusal(folder, records)
     (folder / "site.cedar").write_text(ALL)
     (folder / "site.cedar").chmod(0o666)
-    assert "everybody" in refusal(folder, records)
+    assert "everybody on this machine can change" in refusal(folder, records)
+    (folder / "site.cedar").chmod(0o600)
+    folder.chmod(0o1777)
+    assert "everybody on this machine can add" in refusal(folder, records)
     assert "cannot be read" in refusal([tmp_path / "gone.cedar"], records)
 
 

@@ -149,6 +149,7 @@ def test_content_is_nowhere_to_be_found(filled: Ledger) -> None:
         "SELECT list_sort(range(50000000))[1]",
         "SELECT string_agg(i::VARCHAR, ',') FROM range(100000000) t(i)",
         "SELECT count(DISTINCT i) FROM range(1000000000) t(i)",
+        "WITH a AS " + "(WITH a AS " * 400 + "(SELECT 1)",  # the parser tries every way to read it
     ],
 )
 def test_a_query_gets_no_more_memory_than_it_may(filled: Ledger, query: str) -> None:

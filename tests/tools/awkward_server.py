@@ -27,7 +27,8 @@ def tools() -> list[dict[str, object]]:
         "type": "object",
         "properties": {"text": {"type": "string"}, "key": {"type": "string"}},
     }
-    names = ["echo", "plainText", "fail", "die", "hang", "big", "flood", "garbage", "daemon", "environment", "image"]
+    names = ["echo", "plainText", "fail", "die", "hang", "big", "deep", "flood", "garbage", "daemon", "environment"]
+    names.append("image")
     if STORY == "bad-name":
         names.append("9 lives!")
     if STORY == "twins":
@@ -58,6 +59,8 @@ def call(name: str, arguments: dict[str, str]) -> dict[str, object]:
         time.sleep(60)
     if name == "big":
         return text("x" * 300_000)
+    if name == "deep":
+        return text("[" * 100_000)
     if name == "flood":
         sys.stdout.write("x" * 5_000_000)
         sys.stdout.flush()

@@ -131,6 +131,7 @@ async def test_plain_text_becomes_an_object(awkward: Entry) -> None:
     toolset = McpToolset("odd", awkward())
     await toolset.open()
     assert (await toolset.call("odd.plain_text", {}, 20)).value == {"text": "not json"}
+    assert (await toolset.call("odd.deep", {}, 20)).value == {"text": "[" * 100_000}
     await toolset.close()
 
 
