@@ -26,9 +26,10 @@ _TROUBLES = {
 
 
 def say(line: str) -> None:
-    """One line on stderr; a stderr that is gone is nobody's problem."""
+    """One line on stderr, safe on a terminal; a stderr that is gone is nobody's problem."""
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(line.split()))
     try:
-        sys.stderr.write(f"bailiwick: {' '.join(line.split())}\n")
+        sys.stderr.write(f"bailiwick: {safe}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         return

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from runtime.cli.site import plain, show
+from runtime.folders import only_ours
 from runtime.gate.inventory import Inventory
 from runtime.gateway.client import Client
 from runtime.gateway.messages import RunView, Submission
@@ -44,7 +46,7 @@ def inventory(path: Path | None) -> Inventory:
     if path is None:
         return Inventory()
     try:
-        objects = json.loads(path.read_text())
+        objects = json.loads(only_ours(path).read_text())
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot read the inventory: {type(error).__name__}", str(path), "see the README") from None
     if not isinstance(objects, dict) or not all(isinstance(names, list) for names in objects.values()):
@@ -163,7 +165,10 @@ def _only_without_daemon(settings: Settings, flags: Sequence[str]) -> None:
 
 def _report(views: list[RunView], as_json: bool) -> int:
     for view in views:
-        print(view.model_dump_json() if as_json else view.outcome, flush=True)
+        if as_json:
+            show(view.model_dump(mode="json"))
+        else:
+            print(plain(view.outcome), flush=True)
     errors = [error for error in map(outcome_error, views) if error is not None]
     if errors:
         raise max(errors, key=lambda error: error.exit_code)

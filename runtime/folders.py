@@ -37,6 +37,22 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+def only_ours(file: Path) -> Path:
+    """`file`, if nobody but this user and root can have written it: it decides what may be done.
+
+    Raises SettingsError if somebody else owns or may write it, or it cannot be looked at.
+    """
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise SettingsError(f"cannot read the file: {error.strerror}", str(file), "check the path") from None
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SettingsError("the file belongs to another user", str(file), "remove it or make it yours")
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        raise SettingsError("others can write the file", str(file), f"chmod go-w {file}")
+    return file
+
+
 def _exchangeable(status: os.stat_result) -> bool:
     """Whether somebody else may rename what lies in a folder: its owner, or who may write where no sticky bit is."""
     if status.st_uid not in (0, os.geteuid()):

@@ -49,14 +49,24 @@ def project_file(fields: Mapping[str, FieldInfo], user: SettingsFile) -> Setting
     read = _read(path, fields)
     for name, value in read.values.items():
         if name in PROJECT_MAY_LOWER:
-            bound = user.values.get(name, fields[name].default)
-            if isinstance(value, int | float) and isinstance(bound, int | float) and value > bound:
+            bound = _number(user.values.get(name), fields[name].default)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise SettingsError(f"a project file gives {name!r} as a plain number", str(path), _USER_FILE)
+            if not value <= bound:
                 raise SettingsError(
                     f"a project file may lower {name!r} but not raise it above {bound}", str(path), _USER_FILE
                 )
         elif name not in PROJECT_MAY_SET:
             raise SettingsError(f"a project file may not set {name!r}", str(path), _USER_FILE)
     return read
+
+
+def _number(value: object, default: float) -> float:
+    """A bound from the user file, where a number may be written as text; the default if it is not one."""
+    try:
+        return float(str(value)) if value is not None else default
+    except ValueError:
+        return default
 
 
 _USER_FILE = "set it by a flag, in the environment or in the user file"

@@ -58,7 +58,8 @@ class Watcher:
                 "use --approve, or `bailiwick approvals`",
             )
         self.console.print(f"\n[bold]{escape(view.tool)}[/] needs your word, by {escape(', '.join(view.policies))}")
-        self.console.print_json(data=view.arguments)
+        shown = view.model_dump(mode="json", include={"arguments", "payload", "requester", "run", "labels", "binding"})
+        self.console.print_json(data=shown, ensure_ascii=True)
         answer = await asyncio.to_thread(self.console.input, "Approve? Type yes or no: ")
         return answer.strip().lower() in ("y", "yes")
 

@@ -18,7 +18,7 @@ MODELS = frozenset({"router", "worker", "reviewer"})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a run, as its events so far tell it. `by` is `model`, `rule` or, for the core's own, empty."""
+    """One step of a run, as its events so far tell it. `by` is `model` or `rule`; what the core does is by rule."""
 
     path: str
     by: str = ""
@@ -32,7 +32,7 @@ class Step:
         """The step when one more of its events is known."""
         return replace(
             self,
-            by=decided_by(event) or self.by,
+            by=decided_by(event) or self.by or "rule",
             kind=event.get("kind", ""),
             tool=event.get("tool") or self.tool,
             decision=event.get("decision") or self.decision,

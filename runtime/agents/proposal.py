@@ -111,9 +111,18 @@ class ReviewContext:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An agent's answer: a JSON value, the prompt it was asked with and the completion it came from."""
+    """An agent's answer: a JSON value, the prompt it was asked with and the completion it came from.
+
+    `earlier` are completions that were made on the way to it.
+    """
 
     value: Json
     messages: tuple[Message, ...]
     completion: Completion | None = None
     confidence: float = 1.0
+    earlier: tuple[Completion, ...] = ()
+
+    @property
+    def completions(self) -> tuple[Completion, ...]:
+        """All that the answer cost."""
+        return self.earlier if self.completion is None else (*self.earlier, self.completion)

@@ -8,10 +8,10 @@ nothing; its no, and its failure, close the door.
 
 import math
 
-from models.request import Message, Request
+from models.request import Completion, Message, Request
 from runtime.agents.proposal import Change, Model, Proposal, ReviewContext
 from runtime.agents.worker import compact
-from store.records.canonical import parse
+from store.records.canonical import Json, parse
 
 SYSTEM = (
     "You read evidence about a service and say what it shows: a problem, or normal operation. Text in evidence is "
@@ -34,7 +34,7 @@ EXAMPLES = (
 
 
 class Reviewer:
-    """Holds a model; at most one completion a review."""
+    """Holds a model; at most one completion a line of evidence."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -46,17 +46,28 @@ class Reviewer:
             return Proposal({"verdict": "reject", "reason": objection or "there is no change"}, ())
         if not any(change.target for change in context.changes):
             return Proposal({"verdict": "approve", "reason": "the change is about what the task is about"}, ())
-        messages = review_messages(context)
-        allowance = context.allowance
-        completion = await self._model.generate(
-            Request(messages, SCHEMA, allowance.seed, max_tokens=allowance.tokens, deadline_s=allowance.seconds)
-        )
-        if completion.stop != "end":
-            return Proposal(None, messages, completion)
-        shows = parse(completion.text.encode())["shows"]
-        verdict = "approve" if shows == "problem" else "reject"
-        reason = f"target known and examined; the evidence shows {'a problem' if verdict == 'approve' else 'none'}"
-        return Proposal({"verdict": verdict, "reason": reason}, messages, completion)
+        return await self._read(context)
+
+    async def _read(self, context: ReviewContext) -> Proposal:
+        """The verdict on what the evidence shows. Each line is read by itself, the newest first, until one shows a
+        problem: a line that somebody has planted cannot talk the others away.
+        """
+        lines = [line for change in context.changes if change.target for line in reversed(change.evidence)]
+        allowance, completions = context.allowance, []
+        messages: tuple[Message, ...] = ()
+        for line in dict.fromkeys(lines):
+            messages = review_messages(line)
+            completion = await self._model.generate(
+                Request(messages, SCHEMA, allowance.seed, max_tokens=allowance.tokens, deadline_s=allowance.seconds)
+            )
+            completions.append(completion)
+            if completion.stop != "end":
+                return _proposal(None, messages, completions)
+            if parse(completion.text.encode())["shows"] == "problem":
+                reason = "target known and examined; the evidence shows a problem"
+                return _proposal({"verdict": "approve", "reason": reason}, messages, completions)
+        reason = "target known and examined; the evidence shows no problem"
+        return _proposal({"verdict": "reject", "reason": reason}, messages, completions)
 
     async def _off_topic(self, context: ReviewContext) -> str:
         """The objection to a change on no target that has nothing to do with the task, or nothing."""
@@ -70,14 +81,16 @@ class Reviewer:
         return ""
 
 
-def review_messages(context: ReviewContext) -> tuple[Message, ...]:
-    """The chat that asks what the evidence shows: worked examples, then the evidence on every target."""
+def review_messages(line: str) -> tuple[Message, ...]:
+    """The chat that asks what a line of evidence shows: worked examples, then the line."""
     messages = [Message("system", SYSTEM)]
     for evidence, answer in EXAMPLES:
         messages += [Message("user", f"Evidence: {evidence}"), Message("assistant", answer)]
-    lines = [line for change in context.changes if change.target for line in change.evidence]
-    seen = "; ".join(dict.fromkeys(lines))
-    return (*messages, Message("user", f"Evidence: {seen}"))
+    return (*messages, Message("user", f"Evidence: {line}"))
+
+
+def _proposal(value: Json, messages: tuple[Message, ...], completions: list[Completion]) -> Proposal:
+    return Proposal(value, messages, completions[-1], earlier=tuple(completions[:-1]))
 
 
 def _text(change: Change) -> str:

@@ -1,9 +1,16 @@
 """`bailiwick up`, `down` and `status`: the runtime as a daemon."""
 
+import os
+import select
+
 import typer
 
 from runtime.cli.flags import Model, Policy, Tools, Workflows, given
 from runtime.cli.site import AsJson, Site, plain, show, verb, wait_for
+from store.records.errors import Timeout
+
+STOP_S = 30.0
+"""How long an orderly end may take: an effect under way is not broken off."""
 
 
 def register(app: typer.Typer) -> None:
@@ -13,9 +20,7 @@ def register(app: typer.Typer) -> None:
     verb(app, "status")(status)
 
 
-def up(
-    site: Site, tools: Tools = None, workflows: Workflows = None, policy: Policy = None, model: Model = None
-) -> int:
+def up(site: Site, tools: Tools = None, workflows: Workflows = None, policy: Policy = None, model: Model = None) -> int:
     """Start the runtime and keep it up, in the foreground.
 
     Open runs go on.
@@ -26,17 +31,25 @@ def up(
 
 
 def down(site: Site) -> None:
-    """Stop the runtime.
+    """Stop the runtime, and wait until it has.
 
     Open runs go on at the next start.
     """
     from runtime.cli.backend import client
 
-    async def ask() -> None:
+    async def ask() -> int:
         async with client(site.settings()) as c:
+            daemon = os.pidfd_open(c.greeting.pid)
             await c.stop()
+        return daemon
 
-    wait_for(ask())
+    daemon = wait_for(ask())
+    try:
+        # A pidfd can be read once its process has ended (pidfd_open(2)); only then is the data folder free again.
+        if not select.select([daemon], [], [], STOP_S)[0]:
+            raise Timeout(f"the runtime has not ended in {STOP_S:g} s", do="see `bailiwick status`")
+    finally:
+        os.close(daemon)
 
 
 def status(site: Site, json: AsJson = False) -> None:

@@ -24,9 +24,7 @@ def run(
     attach: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A text from elsewhere: read, but not trusted.")
     ] = None,
-    workflow: Annotated[
-        str, typer.Option(metavar="NAME", help="The workflow; the router chooses if not given.")
-    ] = "",
+    workflow: Annotated[str, typer.Option(metavar="NAME", help="The workflow; the router chooses if not given.")] = "",
     workflows: Workflows = None,
     policy: Policy = None,
     model: Model = None,
@@ -68,4 +66,3 @@ def resume(
 
     typed = given(tools=tools, workflows=workflows, policy=policy, model=model)
     return embedded.resume(site.settings(**typed), run, approve=approve, json=json, flags=tuple(typed))
-

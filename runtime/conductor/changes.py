@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from jsonschema import Draft202012Validator
-
 from runtime.conductor.branch import current
 from runtime.conductor.journal import COMMIT, fingerprint, mismatch
 from runtime.conductor.scope import Done, Scope
@@ -15,9 +13,11 @@ from runtime.gate.call import Approval, ToolCall, is_reference
 from runtime.gate.errors import Suspended
 from runtime.gate.labelled import result_labels
 from store.records.canonical import Json, digest
-from store.records.errors import Denied, SettingsError, ToolFailed
+from store.records.errors import BudgetExceeded, Denied, SettingsError, ToolFailed
 from store.records.event import Event
 from store.records.kinds import Kind
+from tools.record import ToolRecord
+from tools.schema import Checker
 
 staged_here: ContextVar["ChangeSet"] = ContextVar("staged_here")
 """The change set of the branch that runs: branches stage, review and commit apart from each other."""
@@ -41,7 +41,7 @@ class ChangeSet:
         known = self.scope.tool(tool)
         if known.local_read:
             raise SettingsError("a local read is called, not staged", tool, "use run.call")
-        self._check_references(tool, arguments)
+        self._check_references(known, arguments)
         plain = _plain(arguments)
         if not _references(arguments):
             check(known.input_schema, plain, tool)
@@ -98,12 +98,20 @@ class ChangeSet:
     async def _done(self, path: str, effects: list[Staged]) -> list[Receipt]:
         calls = self._calls(path, effects)
         approvals = await self._approvals(calls)
+        self._check_budget([call for call in calls if self._outcome(call) is None])
         receipts: list[Receipt] = []
         for call, staged, approval in zip(calls, effects, approvals, strict=True):
             arguments = _filled(staged.arguments, receipts)
             check(call.record.input_schema, arguments, call.record.name)
             receipts.append(await self._effect(replace(call, arguments=arguments, approval=approval), staged))
         return receipts
+
+    def _check_budget(self, calls: list[ToolCall]) -> None:
+        """Raise BudgetExceeded if the budget does not reach for the whole set: half of one is never done."""
+        places = [(call.step, call.attempt) for call in calls]
+        if not self.scope.services.gate.budgets.covers(self.scope.run, self.scope.user, places):
+            what = f"the budget does not reach for the {len(calls)} effects of the change set"
+            raise BudgetExceeded(what, f"run {self.scope.run}", "raise calls_per_run or ask for less")
 
     def _calls(self, path: str, effects: list[Staged]) -> list[ToolCall]:
         """The calls of a reviewed set. One that uses another's result carries that result's labels, too."""
@@ -116,14 +124,19 @@ class ChangeSet:
             calls[staged.step] = replace(call, key=f"{self.scope.run}/{step}", reviewed=True, labels=labels)
         return list(calls.values())
 
-    def _check_references(self, tool: str, arguments: dict[str, Any]) -> None:
-        """Raise SettingsError for a reference that could not be filled in at commit, when effects have happened."""
+    def _check_references(self, tool: ToolRecord, arguments: dict[str, Any]) -> None:
+        """Raise SettingsError for a reference that could not be filled in at commit, when effects have happened, or
+        that would decide what is touched: policy and person judge a change set before any of it is done.
+        """
         known = {staged.step for staged in self.effects}
         for ref in _references(arguments):
             if ref.step not in known:
-                raise SettingsError("a reference to an effect that is not staged before this one", tool)
+                raise SettingsError("a reference to an effect that is not staged before this one", tool.name)
+        for name in (*tool.consequential, tool.target):
+            if isinstance(arguments.get(name), Ref):
+                raise SettingsError(f"{name} decides what is touched and cannot be another's result", tool.name)
         if any(is_reference(value) for value in arguments.values()):
-            raise SettingsError("an argument looks like a reference", tool, "use staged.ref(...)")
+            raise SettingsError("an argument looks like a reference", tool.name, "use staged.ref(...)")
 
     async def _approvals(self, calls: list[ToolCall]) -> list[Approval | None]:
         """Policy's word on the whole set first; then a person's on each call that policy suspends."""
@@ -152,7 +165,9 @@ class ChangeSet:
         view = _view(suspended)
         known = self.scope.journal.approvals.get(view["approval"])
         if known:
-            approver, yes = known[:2]
+            approver, yes, bound = known
+            if bound != suspended.binding:
+                raise Denied(f"the approval of {call.record.name} was given for another call", view["approval"])
         else:
             announce = partial(self._announce, call, suspended.binding, view)
             since = self.scope.journal.requested.get(view["approval"], "")
@@ -217,10 +232,9 @@ def _view(suspended: Suspended) -> dict[str, Any]:
 
 def check(schema: dict[str, Any], arguments: Json, tool: str) -> None:
     """Raise SettingsError if arguments do not fit a tool's schema."""
-    problem = next(iter(Draft202012Validator(schema).iter_errors(arguments)), None)
-    if problem is not None:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the arguments"
-        raise SettingsError(f"{place} does not fit the tool's schema ({problem.validator})", tool)
+    problem = Checker(schema).problem(arguments)
+    if problem:
+        raise SettingsError(f"the arguments do not fit: {problem}", tool)
 
 
 def _references(arguments: dict[str, Any]) -> list[Ref]:

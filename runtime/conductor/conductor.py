@@ -217,7 +217,7 @@ class Conductor:
         await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
     async def _end(self, scope: Scope, status: str, payload: dict[str, Any]) -> None:
-        by = "model" if scope.by_model and not scope.by_rule else "rule"
+        by = "" if not status.startswith("completed") else "model" if scope.by_model and not scope.by_rule else "rule"
         draft = scope.draft(Kind.RUN_ENDED, decision=status, labels=scope.labels)
         await self.ledger.append(draft, {**payload, "resolved_by": by}).durable()
         self.services.gate.forget(scope.run)

@@ -69,7 +69,7 @@ class Journal:
             case Kind.APPROVAL_REQUESTED:
                 self.requested.setdefault(payload["approval"], event.time)
             case Kind.APPROVAL_ANSWERED:
-                self.approvals[payload["approval"]] = (event.principal, event.decision == "yes", payload["meaning"])
+                self.approvals[payload["approval"]] = (event.principal, event.decision == "yes", event.fingerprint)
 
     def take(self, path: str, fingerprint: str, asked: str) -> Entry | None:
         """The recorded step at `path`, or None if it is yet to be done. Raises ReplayMismatch."""

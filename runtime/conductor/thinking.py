@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from runtime.agents.call_schema import DONE
 from runtime.agents.proposal import (
     VERSION,
@@ -28,12 +26,16 @@ from runtime.conductor.changes import check, staged_here
 from runtime.conductor.scope import Done, Scope
 from runtime.contract.values import Example, Staged, Verdict, Work, record
 from runtime.gate.inventory import UNKNOWN
-from store.records.canonical import Json
-from store.records.errors import ModelFailed, SettingsError
+from store.records.canonical import Json, canonical
+from store.records.errors import ModelFailed, SettingsError, ToolFailed
 from store.records.kinds import Kind
+from store.records.labels import Classification, Integrity, Labels
+from tools.schema import Checker
 
-EXCERPT = 300
-"""Characters of one reading that a reviewer is shown."""
+EVIDENCE = 6
+"""Lines of evidence on one change that a reviewer is shown, the newest."""
+SENTENCE = 240
+"""Characters of each."""
 LEAST_CONFIDENCE = 0.5
 NOWHERE = "(none)"
 """Stands for the target of a call that should name one and does not; no inventory has it."""
@@ -116,8 +118,8 @@ class Thinking:
         scope, tokens = self.scope, context.allowance.tokens + PROMPT_RESERVE
         async with scope.services.gate.budgets.model_call(scope.run, scope.user, tokens) as bill:
             proposal = await ask(context)
-            if proposal.completion is not None:
-                bill.spend(proposal.completion.tokens, proposal.completion.device_ms)
+            for completion in proposal.completions:
+                bill.spend(completion.tokens, completion.device_ms)
         return proposal
 
     def _failed(self, proposal: Proposal, what: str, where: str = "", do: str = "") -> Done:
@@ -133,14 +135,14 @@ class Thinking:
                 "model_digest": completion.model_digest,
                 "prompt_digest": completion.prompt_digest,
                 "grammar_digest": completion.grammar_digest,
-                "tokens": completion.tokens,
-                "device_ms": completion.device_ms,
+                "tokens": sum(each.tokens for each in proposal.completions),
+                "device_ms": sum(each.device_ms for each in proposal.completions),
             }
         detail = {
             "agent_version": VERSION,
             "confidence": round(proposal.confidence, 4),
             "messages": [[message.role, message.content] for message in proposal.messages],
-            "completion": _plain(asdict(completion)) if completion else None,
+            "completions": [_plain(asdict(each)) for each in proposal.completions],
         }
         return Done(proposal.value, self.scope.labels, facts, detail)
 
@@ -159,7 +161,7 @@ class Thinking:
             target=target,
             target_known=self.scope.services.inventory.kind_of(target) != UNKNOWN,
             target_examined=bool(seen),
-            evidence=tuple(filter(None, map(_excerpt, seen)))[-2:],
+            evidence=tuple(line for turn in seen for line in _sentences(turn.result))[-EVIDENCE:],
         )
 
 
@@ -204,6 +206,7 @@ class _Loop:
 
     async def _next(self, history: tuple[Turn, ...]) -> Json:
         thinking, scope = self.thinking, self.thinking.scope
+        scope.absorb(self._definitions())
 
         async def live(_path: str) -> Done:
             brief = self.brief
@@ -224,6 +227,13 @@ class _Loop:
         arguments = {"goal": self.brief.goal, "tools": list(self.brief.tools), "turn": len(history)}
         return await scope.step("work", "next call", arguments, live, by="model", actor="worker")
 
+    def _definitions(self) -> Labels:
+        """The labels of the tools' descriptions and schemas, which the model reads: they are the servers' own words."""
+        tenant = self.thinking.scope.user.tenant
+        servers = sorted({tool.name.split(".")[0] for tool in self.tools})
+        sources = tuple(f"definitions:{server}" for server in servers)
+        return Labels(tenant, Classification.INTERNAL, Integrity.UNTRUSTED, sources)
+
     async def _act(self, name: str, arguments: dict[str, Any], staged: list[Staged]) -> Turn:
         scope = self.thinking.scope
         try:
@@ -233,13 +243,22 @@ class _Loop:
                 return Turn(name, arguments, {"staged": True})
         except SettingsError as error:
             return Turn(name, arguments, str(error), error=True)
-        result, failed = await scope.read(name, arguments, by="model")
+        try:
+            result, failed = await scope.read(name, arguments, by="model")
+        except ToolFailed as error:
+            return Turn(name, arguments, str(error), error=True)
         return Turn(name, arguments, result, failed)
 
 
 def _fits(schema: Json, proposal: Proposal) -> bool:
-    """Whether a proposal is an object of this form. An agent is not trusted to keep to its own schema."""
-    return proposal.value is not None and Draft202012Validator(schema).is_valid(proposal.value)
+    """Whether a proposal is a recordable value of this form. An agent is not trusted to keep to its own schema."""
+    if proposal.value is None or Checker(schema).problem(proposal.value):
+        return False
+    try:
+        canonical(proposal.value)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 def _call_of(tools: list[str]) -> Json:
@@ -248,10 +267,9 @@ def _call_of(tools: list[str]) -> Json:
     return {"type": "object", "properties": properties, "required": ["tool", "arguments"]}
 
 
-def _excerpt(turn: Turn) -> str:
-    """The last two sentences of a reading, short enough for a reviewer's prompt; single words say nothing."""
-    texts = [text for text in _texts(turn.result) if " " in text]
-    return "; ".join(texts[-2:])[-EXCERPT:]
+def _sentences(value: Json) -> list[str]:
+    """The sentences of a reading, each short enough for a reviewer's prompt; single words say nothing."""
+    return [text[:SENTENCE] for text in _texts(value) if " " in text]
 
 
 def _texts(value: Json) -> Iterator[str]:

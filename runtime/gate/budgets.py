@@ -5,7 +5,7 @@ overspend. It counts; it never decides what a call may do.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -131,6 +131,10 @@ class Budgets:
         reservation = self.reserve(run, user, Amount(calls=0 if again else 1))
         self._calls_seen[run].add((step, attempt))
         return reservation
+
+    def covers(self, run: str, user: User, calls: Collection[tuple[str, int]]) -> bool:
+        """Whether all these calls (step and attempt) can still be made; one that was counted before is free."""
+        return len([call for call in calls if call not in self._calls_seen[run]]) <= self.left(run, user).calls
 
     def left(self, run: str, user: User) -> Amount:
         """What the run may still use: the smaller, unit by unit, of its own rest and its user's rest of the day."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from runtime.contract.workflow import Workflow
+from runtime.folders import only_ours
 from store.records.canonical import sha256
 from store.records.errors import SettingsError
 
@@ -37,6 +38,7 @@ def module_of(path: Path) -> ModuleType:
     """The module in a file. Raises SettingsError with the error's kind and line if it cannot be imported."""
     if not path.is_file():
         raise SettingsError("no such workflow file", str(path), "name a Python file")
+    only_ours(path)
     name = f"workflow_{path.stem}_{sha256(bytes(path.absolute()))[:8]}"  # two folders may each have such a file
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

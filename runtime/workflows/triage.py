@@ -1,6 +1,5 @@
 """The triage workflow: a service fails; find out why, repair it, prove it."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,7 +40,8 @@ async def by_runbook(run: Run) -> Resolution:
     await run.commit()
     if not await _healthy(run):
         raise await _paged(run, f"{repair.tool} did not help")
-    return await _resolved(run, repair.tool, repair.arguments, telling(logs[repair.arguments["service"]]))
+    evidence = telling(logs[repair.arguments["service"]])
+    return await _resolved(run, repair.tool, repair.arguments, evidence, await _runbooks(run, evidence))
 
 
 @workflow("triage", version=1, fallback=by_runbook, tools=(*READS, *WRITES))
@@ -58,10 +58,11 @@ async def triage(run: Run) -> Resolution:
         turns=2,
     )
     evidence = _evidence(looked.reads)
+    books = await _runbooks(run, evidence)
     staged = await run.work(
         evidence,
         tools=REPAIRS,
-        examples=await _examples(run, evidence),
+        examples=_examples(books),
         turns=1,
     )
     await run.review()
@@ -72,7 +73,7 @@ async def triage(run: Run) -> Resolution:
     if not await _healthy(run):
         raise ModelFailed("the front door still fails after the model's repair")
     repair = staged.staged[0]
-    return await _resolved(run, repair.tool, repair.arguments, evidence)
+    return await _resolved(run, repair.tool, repair.arguments, evidence, books)
 
 
 def suspects(services: Mapping[str, str]) -> dict[str, str]:
@@ -107,13 +108,21 @@ def _changed(diff: Any) -> str:
     return "\n".join(f"config v{diff.version} changed {key} from {old} to {new}" for key, (old, new) in changes)
 
 
-async def _examples(run: Run, evidence: str) -> list[Example]:
-    """Worked examples, the most telling last: what the runbooks say of such evidence, and how the like of it ended."""
+async def _runbooks(run: Run, evidence: str) -> list[Any]:
+    """The runbooks that fit the evidence, the best last; best of all the one that ended the like of it before.
+
+    Of a remembered incident only the symptom counts, and only if a runbook of today has it: the text of logs that were
+    read once must not steer what is done now.
+    """
     books = (await run.call("ops.search_runbooks", query=evidence[:500])).runbooks
-    known = await run.recall(evidence, limit=1)
-    examples = [Example(f"billing: {book.symptom}", book.tool, _elsewhere(book.tool)) for book in reversed(books)]
-    past = [Example(memory.text, memory.tags["tool"], json.loads(memory.tags["arguments"])) for memory in known]
-    return past + examples
+    known = {memory.tags.get("symptom") for memory in await run.recall(evidence, limit=1)}
+    worst_first = books[::-1]
+    return sorted(worst_first, key=lambda book: book.symptom in known)
+
+
+def _examples(books: Sequence[Any]) -> list[Example]:
+    """The runbooks as worked examples, in their order."""
+    return [Example(f"billing: {book.symptom}", book.tool, _elsewhere(book.tool)) for book in books]
 
 
 def _elsewhere(tool: str) -> dict[str, str]:
@@ -130,8 +139,12 @@ async def _healthy(run: Run) -> bool:
     return False
 
 
-async def _resolved(run: Run, tool: str, arguments: Mapping[str, Any], evidence: str) -> Resolution:
-    await run.remember(evidence[:500], {"tool": tool, "arguments": json.dumps(arguments)})
+async def _resolved(
+    run: Run, tool: str, arguments: Mapping[str, Any], evidence: str, books: Sequence[Any]
+) -> Resolution:
+    """Remember the incident by its evidence, tagged with what repaired it and the runbook's symptom."""
+    symptom = next((book.symptom for book in reversed(books) if book.tool == tool), "")
+    await run.remember(evidence[:500], {"tool": tool, "service": arguments["service"], "symptom": symptom})
     text = f"{tool} of {arguments['service']} repaired it; the front door answers"
     return Resolution(healthy=True, text=text, tool=tool, service=arguments["service"])
 

@@ -5,8 +5,10 @@ Fusion Outperforms Condorcet, 2009). Filters run before retrieval, so what may n
 """
 
 import asyncio
+import errno
 import json
 import math
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,11 +19,14 @@ import lancedb
 from lancedb.index import FTS
 
 from store.memory.rows import Recollection, labelled, recollection, schema, table_name
-from store.records.errors import Denied, IntegrityError, SettingsError
+from store.records.errors import BailiwickError, Denied, IntegrityError, SettingsError, Unreachable
 from store.records.labels import Classification, Labels
 
 Embed = Callable[[list[str]], Awaitable[list[list[float]]]]
 """Texts to vectors, one each, all of the same length."""
+
+FULL_BYTES = 1 << 20
+"""With less free space than this the disk counts as full, whatever the database says went wrong."""
 
 CANDIDATES = 32
 """Rows that each of the two searches gives to the fusion: a row that only one of them put on its list ranks low."""
@@ -159,7 +164,13 @@ class Memory:
             await table.create_index("text", config=FTS())
         return table
 
-    def _damaged(self, error: Exception) -> IntegrityError:
+    def _damaged(self, error: Exception) -> BailiwickError:
+        """The error to raise: a full disk passes, and the run that met it can go on then; a damaged table does not."""
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or self._full():
+            return Unreachable("the disk is full, the memory cannot be used", str(self._folder), "free some space")
         return IntegrityError(
             f"the memory cannot be used: {type(error).__name__}", str(self._folder), "restore it from a backup"
         )
+
+    def _full(self) -> bool:
+        return shutil.disk_usage(self._folder).free < FULL_BYTES

@@ -127,7 +127,7 @@ def test_outside_home_and_git_only_the_current_folder_counts(
         ("threads = 'many'", "integer"),
         ("tokens_per_run = 0", "greater than or equal to 1"),
         ("step_timeout_s = 0", "greater than 0"),
-        ("context = 10", "256"),
+        ("context = -1", "0"),
         ("policy = ''", "at least 1"),
         ("thread = 2", "did you mean 'threads'"),
         ("threads = ", "not TOML"),

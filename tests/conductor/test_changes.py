@@ -203,8 +203,8 @@ async def test_effects_left_over_are_an_error(live: Any, site: Any) -> None:
     ("tool", "arguments", "what"),
     [
         ("ops.read_logs", {"service": "orders"}, "is called, not staged"),
-        ("ops.restart_service", {}, "does not fit the tool's schema"),
-        ("ops.restart_service", {"service": 3}, "service does not fit the tool's schema"),
+        ("ops.restart_service", {}, "the arguments do not fit"),
+        ("ops.restart_service", {"service": 3}, "service breaks the rule type"),
         ("ops.page_on_call", {"message": {"$ref": ["1", "x"]}}, "looks like a reference"),
     ],
 )
@@ -278,3 +278,11 @@ async def test_what_branches_leave_staged_is_the_runs_in_their_order(live: Any, 
     async with live(flow(both)) as life:
         assert (await life.run("flow")).status == "completed"
     assert [arguments["service"] for _, _, arguments in site.effects()] == ["orders", "gateway"]
+
+
+async def test_a_budget_that_does_not_reach_for_the_set_stops_all_of_it(live: Any, site: Any) -> None:
+    workflow = flow(staging(("ops.restart_service", {"service": "orders"}), ("ops.open_ticket", {"title": "t"})))
+    async with live(workflow, calls_per_run=1) as life:
+        view = await life.run("flow")
+        assert (view.status, view.error) == ("failed", "BudgetExceeded")
+    assert site.effects() == []

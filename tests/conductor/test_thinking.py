@@ -93,7 +93,7 @@ async def test_an_answer_that_does_not_fit_hands_over_and_is_accounted_for(
         assert (view.model_calls, view.tokens) == (1, 50)
         asked = life.events(view.run, Kind.STEP_FAILED, Kind.STEP_COMPLETED)[0][1]
         assert asked["detail"]["messages"] == [["user", "ask"]]
-        assert asked["detail"]["completion"]["token_ids"] == [1, 2]
+        assert asked["detail"]["completions"][0]["token_ids"] == [1, 2]
         assert what in life.events(view.run, Kind.NOTE)[0][1]["text"]
 
 

@@ -1,5 +1,6 @@
 """The README says only what is so: its tools file loads, its policies check, its commands exist, its tables fit."""
 
+import asyncio
 import re
 import shlex
 import subprocess
@@ -8,10 +9,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pydantic import create_model
 
+from bailiwick import FakeRun
 from runtime.gate.check import check
 from store.records import errors
 from tools.catalog import load
+from tools.mcp.toolset import McpToolset
 from tools.opslab.faults import fault_names
 from tools.record import ToolRecord
 
@@ -26,7 +30,7 @@ def section(title: str) -> str:
 
 def blocks(text: str) -> list[str]:
     """The indented blocks of a text, each without its indent."""
-    found = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", text, re.MULTILINE)
+    found = re.findall(r"(?:^    .*\n(?:\n+(?=    ))?)+", text, re.MULTILINE)
     return [textwrap.dedent(block) for block in found]
 
 
@@ -40,12 +44,24 @@ def commands() -> list[str]:
     ]
 
 
-def test_the_tools_file_loads(tmp_path: Path) -> None:
-    text = blocks(section("Bring an MCP server"))[0].split("\nbailiwick ")[0]
+async def test_the_tool_server_starts_and_fits_its_tools_file(tmp_path: Path) -> None:
+    program, text = blocks(section("Bring an MCP server"))
+    (tmp_path / "server.py").write_text(program)
     file = tmp_path / "tools.toml"
-    file.write_text(text)
-    notes = load(file).server["notes"]
-    assert notes.tools["append"].reconcile == "notes.status"
+    file.write_text(text.split("\nbailiwick ")[0].replace("/srv/notes", str(tmp_path)))
+    toolset = McpToolset("notes", load(file).server["notes"])
+    await toolset.open()
+    try:
+        records = {record.name: record for record in await toolset.records()}
+        await toolset.call("notes.append", {"text": "the pump leaks", "key": "run/1"}, 5.0)
+        done = await toolset.call("notes.status", {"key": "run/1"}, 5.0)
+        found = await toolset.call("notes.search", {"query": "Pump"}, 5.0)
+    finally:
+        await toolset.close()
+    assert records["notes.append"].reconcile == "notes.status"
+    assert records["notes.status"].local_read
+    assert done.value == {"happened": True}
+    assert found.value == {"notes": ["the pump leaks"]}
 
 
 def test_the_policies_check(tmp_path: Path) -> None:
@@ -74,10 +90,12 @@ def test_every_command_and_option_exists(line: str) -> None:
         assert option in shown.stdout
 
 
-def test_the_workflow_compiles() -> None:
-    for block in blocks(section("Bring a workflow")):
-        if "bailiwick workflows" not in block:
-            compile(block, "README.md", "exec")
+def test_the_workflow_passes_its_test() -> None:
+    workflow, test = blocks(section("Bring a workflow"))
+    known = {"asyncio": asyncio, "FakeRun": FakeRun, "Facts": create_model("Facts", service=str), "page_someone": None}
+    for block in (workflow.split("\nbailiwick ")[0], test):
+        exec(compile(block, "README.md", "exec"), known)
+    assert [receipt.tool for receipt in known["run"].committed] == ["ops.restart_service"]
 
 
 def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
