@@ -79,9 +79,18 @@ def terminate_like_ctrl_c() -> None:
 
 
 def plan(settings: Settings, *, resume: bool) -> "Plan":
-    """What a runtime for these settings is started with. Raises SettingsError."""
-    from runtime.actors.supervisor import Plan
+    """What a runtime for these settings is started with. Raises SettingsError.
 
+    What can be wrong is looked at here, before anything is started: Ray and the models take seconds.
+    """
+    from runtime.actors.supervisor import Plan
+    from runtime.gate.check import check
+    from runtime.workflows.catalog import load as load_workflows
+
+    problem = next((finding for finding in check(settings.policy) if finding.problem), None)
+    if problem is not None:
+        raise problem.error()
+    load_workflows(settings.workflows)
     return Plan(
         settings=settings.open_folders(),
         models_folder=models_folder(settings),
