@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from runtime.cli.site import plain, show
@@ -115,7 +116,7 @@ def run(
 
     `flags` names those of the command line that concern the runtime: one that is up already cannot follow them.
     """
-    submission = Submission(task=task, workflow=workflow, attachments=tuple(map(_text, attach)), seed=seed)
+    submission = _submission(task, workflow, tuple(map(_text, attach)), seed)
     _only_without_daemon(settings, flags)
 
     async def see_through() -> list[RunView]:
@@ -172,12 +173,22 @@ def _only_without_daemon(settings: Settings, flags: Sequence[str]) -> None:
         )
 
 
+def _submission(task: str, workflow: str, attachments: tuple[str, ...], seed: int) -> Submission:
+    try:
+        return Submission(task=task, workflow=workflow, attachments=attachments, seed=seed)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise SettingsError(f"the {problem['loc'][0]} is not usable: {problem['msg'].lower()}") from None
+
+
 def _report(views: list[RunView], as_json: bool) -> int:
+    if not views and not as_json:
+        print("no run is open")
     for view in views:
         if as_json:
             show(view.model_dump(mode="json"))
         else:
-            print(plain(view.outcome), flush=True)
+            print(plain(f"{view.run}: {view.outcome}" if len(views) > 1 else view.outcome), flush=True)
     errors = [error for error in map(outcome_error, views) if error is not None]
     if errors:
         raise max(errors, key=lambda error: error.exit_code)

@@ -53,7 +53,7 @@ class LedgerQueries:
 
     def _run(self, row: RunRow) -> RunView:
         submission = self._payload(row.submission)
-        outcome = self._payload(row.outcome) if row.ended else {}
+        outcome = self._payload(row.outcome)
         return RunView.model_validate(
             {
                 "run": row.run,

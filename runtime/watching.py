@@ -18,6 +18,8 @@ from store.records.errors import ERRORS, BailiwickError, Denied, SettingsError, 
 
 Approve = Literal["yes", "no", "ask"]
 PIPE_WIDTH = 160
+LOOK_AGAIN_S = 0.5
+ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
 STYLES = {"plain": "", "good": "green", "bad": "red", "wait": "yellow"}
 
 
@@ -44,24 +46,51 @@ class Watcher:
     async def _answer_all(self, run: str) -> None:
         """Answer what waits in this run. After a restart of the core the same request may wait again."""
         for waiting in [each for each in await self.client.approvals() if each.run == run]:
-            yes = self.approve == "yes" if self.approve != "ask" else await self._ask(waiting)
-            answer = Answer(approval=waiting.approval, yes=yes, meaning="answered at the terminal")
+            if self.approve == "ask":
+                yes, meaning = await self._ask(waiting), "typed at the terminal"
+            else:
+                yes, meaning = self.approve == "yes", f"given by --approve {self.approve}"
+            if yes is None:
+                continue
+            answer = Answer(approval=waiting.approval, yes=yes, meaning=meaning)
             # Somebody else was faster, or the core died: the next one, if the answer is not on disk, asks again.
             with suppress(SettingsError, Unreachable):
                 await self.client.answer(answer)
 
-    async def _ask(self, view: ApprovalView) -> bool:
+    async def _ask(self, view: ApprovalView) -> bool | None:
+        """The person's word, asked for until it is one; None if somebody else has answered meanwhile."""
         if not sys.stdin.isatty():
-            raise Waiting(
-                f"{view.tool} waits for a person",
-                f"approval {view.approval}",
-                "use --approve, or `bailiwick approvals`",
-            )
+            do = f"go on with `bailiwick resume {view.run} --approve yes` (or no)"
+            raise Waiting(f"{view.tool} waits for a person", f"approval {view.approval}", do)
         self.console.print(f"\n[bold]{escape(view.tool)}[/] needs your word, by {escape(', '.join(view.policies))}")
         shown = view.model_dump(mode="json", include={"arguments", "payload", "requester", "run", "labels", "binding"})
         self.console.print_json(data=shown, ensure_ascii=True)
-        answer = await asyncio.to_thread(self.console.input, "Approve? Type yes or no: ")
-        return answer.strip().lower() in ("y", "yes")
+        while True:
+            self.console.print("Approve? Type yes or no: ", end="")
+            typed = await self._typed(view.approval)
+            if typed is None or typed in ANSWERS:
+                return None if typed is None else ANSWERS[typed]
+
+    async def _typed(self, approval: str) -> str | None:
+        """The next line from the terminal; None once the approval no longer waits."""
+        loop = asyncio.get_running_loop()
+        line: asyncio.Future[str] = loop.create_future()
+
+        def read() -> None:
+            if not line.done():
+                line.set_result(sys.stdin.readline())
+
+        loop.add_reader(sys.stdin.fileno(), read)
+        try:
+            while True:
+                done, _ = await asyncio.wait([line], timeout=LOOK_AGAIN_S)
+                if done:
+                    return line.result().strip().lower() or ("no" if not line.result() else "")
+                if approval not in [each.approval for each in await self.client.approvals()]:
+                    self.console.print("answered elsewhere")
+                    return None
+        finally:
+            loop.remove_reader(sys.stdin.fileno())
 
 
 def console_of(stream: TextIO, *, quiet: bool = False) -> Console:

@@ -139,7 +139,10 @@ class Supervisor:
         settings = self._settings
         self._cluster = Cluster.start(settings.runtime_dir)  # in the main thread, as it asks
         model = ModelHandle(spawn(ModelActor, self._plan.models_folder, settings, name=MODEL_SERVER))
-        self._parts = {"model": model.actor, "host": spawn(ToolHostActor, tuple(self._plan.catalogs))}
+        self._parts = {
+            "model": model.actor,
+            "host": spawn(ToolHostActor, tuple(self._plan.catalogs), settings.data_dir / "logs"),
+        }
         self._parts |= {role: spawn(AgentActor, role) for role in ROLES}
         self._spec = CoreSpec(
             folder=settings.data_dir,

@@ -7,6 +7,7 @@ because the host died is never repeated here: the gate settles it.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from runtime.actors.call import actor, again, once
@@ -19,12 +20,12 @@ from tools.toolset import Outcome
 
 @actor(num_cpus=0, max_restarts=-1, max_concurrency=64)
 class ToolHostActor:
-    """Opens the servers of its catalogs at the first use after a start."""
+    """Opens the servers of its catalogs at the first use after a start. `logs` takes what they write to stderr."""
 
-    def __init__(self, catalogs: Sequence[Catalog]) -> None:
+    def __init__(self, catalogs: Sequence[Catalog], logs: Path) -> None:
         become_subreaper()
         self._catalogs = catalogs
-        self._host = ToolHost(alone=True)
+        self._host = ToolHost(logs, alone=True)
         self._open = False
 
     async def pid(self) -> int:

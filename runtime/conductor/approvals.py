@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ EXPIRED = "expiry"
 class Waiting:
     """One request and the answer to come: the approver's name, and yes or no."""
 
+    draft: Draft
     view: dict[str, Any]
     since: str
     answer: asyncio.Future[tuple[str, bool]]
@@ -34,16 +35,19 @@ class Approvals:
     waiting: dict[str, Waiting] = field(default_factory=dict)
 
     async def wait(
-        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]], since: str = ""
+        self, draft: Draft, view: dict[str, Any], announce: Callable[[], Awaitable[None]], since: str = ""
     ) -> tuple[str, bool]:
         """Wait for the answer; an expired request is a no, recorded like any other.
+
+        `draft` is the request's; the answer's event says the same of run, step, tool, policy and labels.
 
         `announce` puts the request on disk. It is called once the answer can be taken, so that whoever sees the
         request can answer it. A request of an earlier life expires when it would have then, counted from `since`.
         """
         now = datetime.now(UTC)
         asked = datetime.fromisoformat(since) if since else now
-        entry = Waiting(view, asked.isoformat(), asyncio.get_running_loop().create_future())
+        approval = view["approval"]
+        entry = Waiting(draft, view, asked.isoformat(), asyncio.get_running_loop().create_future())
         self.waiting[approval] = entry
         try:
             await announce()
@@ -68,20 +72,14 @@ class Approvals:
 
         The run may go on before this is on disk: no effect leaves before all earlier events of its run are there.
         """
-        view = entry.view
-        draft = Draft(
+        draft = replace(
+            entry.draft,
             kind=Kind.APPROVAL_ANSWERED,
-            tenant=view["labels"]["tenant"],
             actor="gateway",
-            actor_version="1",
-            run=view["run"],
-            step=view["step"],
             principal=approver,
-            tool=view["tool"],
-            fingerprint=view["binding"],
             decision="yes" if yes else "no",
         )
-        payload = {"approval": view["approval"], "meaning": meaning}
+        payload = {"approval": entry.view["approval"], "meaning": meaning}
         pending = self.recorder.append(draft, payload)
         entry.answer.set_result((approver, yes))
         await pending.durable()

@@ -14,7 +14,7 @@ from runtime.gate.errors import Suspended
 from runtime.gate.labelled import result_labels
 from store.records.canonical import Json, digest
 from store.records.errors import BudgetExceeded, Denied, SettingsError, ToolFailed
-from store.records.event import Event
+from store.records.event import Draft, Event
 from store.records.kinds import Kind
 from tools.record import ToolRecord
 from tools.schema import Checker
@@ -169,18 +169,21 @@ class ChangeSet:
             if bound != suspended.binding:
                 raise Denied(f"the approval of {call.record.name} was given for another call", view["approval"])
         else:
-            announce = partial(self._announce, call, suspended.binding, view)
+            draft = self._request(call, suspended.binding)
+            announce = partial(self._announce, draft, view)
             since = self.scope.journal.requested.get(view["approval"], "")
-            approver, yes = await services.approver.wait(view["approval"], view, announce, since)
+            approver, yes = await services.approver.wait(draft, view, announce, since)
         if not yes:
             raise Denied(f"{approver} denied {call.record.name}", f"approval {view['approval']}")
         return Approval(suspended.binding, approver)
 
-    async def _announce(self, call: ToolCall, binding: str, view: dict[str, Any]) -> None:
+    async def _announce(self, draft: Draft, view: dict[str, Any]) -> None:
         """Put the request on disk, once."""
-        if view["approval"] in self.scope.journal.requested:
-            return
-        draft = self.scope.draft(
+        if view["approval"] not in self.scope.journal.requested:
+            await self.scope.durable(draft, view)
+
+    def _request(self, call: ToolCall, binding: str) -> Draft:
+        return self.scope.draft(
             Kind.APPROVAL_REQUESTED,
             call.step,
             tool=call.record.name,
@@ -189,7 +192,6 @@ class ChangeSet:
             fingerprint=binding,
             labels=call.labels,
         )
-        await self.scope.durable(draft, view)
 
     async def _effect(self, call: ToolCall, staged: Staged) -> Receipt:
         """One effect, exactly once: its recorded outcome, or the gate's, which settles an intent left open."""

@@ -47,6 +47,9 @@ class Conductor:
         if submission.workflow and submission.workflow not in self.workflows:
             known = ", ".join(sorted(self.workflows))
             raise SettingsError(f"no workflow {submission.workflow!r}", do=f"name one of: {known}")
+        if submission.workflow and (lacking := self._lacks(self.workflows[submission.workflow])):
+            what = f"the workflow {submission.workflow} needs tools that nobody offers: {', '.join(lacking)}"
+            raise SettingsError(what, do="name their tools file with --tools")
         run = _run_id()
         draft = Draft(
             kind=Kind.RUN_SUBMITTED,
@@ -158,13 +161,17 @@ class Conductor:
     async def _chosen(self, scope: Scope, live: LiveRun, named: str) -> Workflow:
         if named:
             return self._workflow(named)
-        choices = {name: workflow.description for name, workflow in sorted(self.workflows.items())}
+        choices = {name: flow.description for name, flow in sorted(self.workflows.items()) if not self._lacks(flow)}
         before = scope.journal.steps.get(f"{ROUTING}.1")
         if before is not None:
             choices = before.arguments  # what was chosen stays chosen, whatever has been installed since
         elif len(choices) == 1:
             return self._workflow(next(iter(choices)))
         return self._workflow(await within(ROUTING, lambda: live.route(choices)))
+
+    def _lacks(self, workflow: Workflow) -> list[str]:
+        """The tools that a workflow names and no server offers."""
+        return sorted(set(workflow.tools) - set(self.services.records))
 
     def _workflow(self, name: str) -> Workflow:
         if name not in self.workflows:

@@ -33,7 +33,7 @@ class LiveRun(Run):
         self._turns: list[Turn] = []
         self._thinking = Thinking(scope, self._turns)
         self.id, self.user, self.task = scope.run, scope.user, scope.task
-        self.attachments, self.tools = scope.attachments, tuple(sorted(scope.services.records))
+        self.attachments, self.tools = scope.attachments, _usable(scope)
 
     @property
     def _changes(self) -> ChangeSet:
@@ -168,6 +168,13 @@ class LiveRun(Run):
             return Done(make())
 
         return await self._scope.step(kind, "", None, live)
+
+
+def _usable(scope: Scope) -> tuple[str, ...]:
+    """The tools there are, but for those that only say what became of another's effect."""
+    records = scope.services.records
+    reconcilers = {record.reconcile for record in records.values()}
+    return tuple(sorted(set(records) - reconcilers))
 
 
 async def _all(tasks: Sequence[Awaitable[T]]) -> list[T]:

@@ -18,7 +18,7 @@ from runtime.gate.inventory import Inventory
 from runtime.gate.recorder import Recorder
 from runtime.settings import Settings
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import BailiwickError, Denied, ReplayMismatch, Unreachable, Waiting, describe
+from store.records.errors import BailiwickError, Denied, ReplayMismatch, SettingsError, Unreachable, Waiting, describe
 from store.records.event import Draft
 from store.records.identity import Agent, Principal, User
 from store.records.kinds import Kind
@@ -52,7 +52,7 @@ class Approver(Protocol):
     """Where a suspended call waits for a person."""
 
     async def wait(
-        self, approval: str, view: dict[str, Any], announce: Callable[[], Awaitable[None]], since: str = ""
+        self, draft: Draft, view: dict[str, Any], announce: Callable[[], Awaitable[None]], since: str = ""
     ) -> tuple[str, bool]:
         """Announce the request and wait: the approver's name and answer. An expired request is a no.
 
@@ -135,7 +135,12 @@ class Scope:
         return Principal(self.user, Agent("worker" if by == "model" else "rule", CORE_VERSION))
 
     def tool(self, name: str) -> ToolRecord:
-        """The record of a tool. Raises Unreachable if no server offers it."""
+        """The record of a tool.
+
+        Raises SettingsError if the workflow names its tools and this is none of them, Unreachable if nobody offers it.
+        """
+        if self.workflow.tools and name not in self.workflow.tools:
+            raise SettingsError(f"the workflow {self.workflow.name} does not name this tool", name, "add it to `tools`")
         record = self.services.records.get(name)
         if record is None:
             raise Unreachable("no such tool", name, "see `bailiwick tools list`")

@@ -194,6 +194,8 @@ class _Loop:
             if name == DONE:
                 summary = str(arguments.get("summary", ""))
                 break
+            if any((turn.tool, turn.arguments) == (name, arguments) for turn in history):
+                break  # it has nothing new to ask; a second time the same effect was not meant
             turn = await self._act(name, arguments, staged)
             history.append(turn)
             if self.thinking.scope.tool(name).local_read:

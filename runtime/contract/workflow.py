@@ -19,7 +19,8 @@ Fallback = Callable[[Run], Awaitable[Any]]
 class Workflow:
     """One workflow. Calling it calls its function, which is how a test with FakeRun runs it.
 
-    `tools` are the tools it may name; `fallback` finishes the job by rules when the model does not get there.
+    `tools` are the tools it may use, none but these (empty: any); `fallback` finishes the job by rules when the model
+    does not get there.
     """
 
     name: str

@@ -200,7 +200,7 @@ class Effectful(Gate):
         return InDoubt(
             f"nobody knows whether {call.record.name} happened: {why}",
             f"run {call.run}, step {call.step}",
-            "look at what it acts on, then resume or settle the run",
+            "look at what it acts on, then resume the run",
         )
 
     async def _append(self, call: ToolCall, kind: Kind, payload: Json, **fields: Any) -> Event:

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 from runtime.gateway.backend import Verbs
 from runtime.gateway.channel import Channel
 from runtime.gateway.messages import Greeting
-from runtime.gateway.paths import default_socket, embedded_socket, newest_socket
+from runtime.gateway.paths import newest_socket
 from runtime.gateway.verbs import VERBS, Verb
 from runtime.gateway.wire import REQUESTS, error
 from store.records.errors import BailiwickError, Unreachable
 
-__all__ = ["Client", "default_socket", "embedded_socket", "newest_socket"]
+__all__ = ["Client", "newest_socket"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,7 +87,7 @@ class Client:
     @classmethod
     async def connect(cls, path: Path | None = None) -> "Client":
         """Connect to the socket, or to the usual one. Raises Unreachable if nobody listens, Denied if it refuses us."""
-        path = path or default_socket()
+        path = path or newest_socket()
         return cls(path, await Channel.open(path))
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runtime.gateway.paths import PREFIX, VARIABLE, listening, sockets
+from runtime.gateway.paths import VARIABLE, listening, sockets
 from store.records.errors import SettingsError, Unreachable
 
 PATH_BYTES = 107
@@ -30,7 +30,7 @@ def listen(path: Path) -> socket.socket:
     with _alone(path.parent):
         _clear(path)
         for dead in sockets(path.parent):
-            if dead.name.startswith(PREFIX) and not listening(dead):
+            if not listening(dead):
                 dead.unlink(missing_ok=True)
         return _bind(path)
 

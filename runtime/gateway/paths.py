@@ -1,11 +1,10 @@
-"""Where runtimes listen: the folder of sockets, the usual socket, and which sockets somebody listens on."""
+"""Where runtimes listen: the folder of sockets, and which of them somebody listens on."""
 
 import os
 import socket
 from pathlib import Path
 
 VARIABLE = "BAILIWICK_SOCKET"
-PREFIX = "embedded-"
 
 
 def runtime_folder() -> Path:
@@ -14,23 +13,16 @@ def runtime_folder() -> Path:
     return Path(base if base.startswith("/") else f"/tmp/bailiwick-{os.getuid()}") / "bailiwick"
 
 
-def default_socket() -> Path:
-    """Where the daemon listens: `$BAILIWICK_SOCKET`, or gateway.sock in the runtime folder."""
-    given = os.environ.get(VARIABLE, "")
-    return Path(given).absolute() if given else runtime_folder() / "gateway.sock"
-
-
-def embedded_socket() -> Path:
-    """Where a runtime embedded in this process listens, so that `bailiwick top` can find it."""
-    given = os.environ.get(VARIABLE, "")
-    return Path(given).absolute() if given else runtime_folder() / f"{PREFIX}{os.getpid()}.sock"
-
-
 def newest_socket() -> Path:
-    """The newest socket that somebody listens on; the default one if there is none or it was named explicitly."""
-    if os.environ.get(VARIABLE):
-        return default_socket()
-    return next((path for path in sockets(runtime_folder()) if listening(path)), default_socket())
+    """What `$BAILIWICK_SOCKET` says, else the newest socket that somebody listens on.
+
+    If nobody listens, a path in the runtime folder at which connecting says so.
+    """
+    given = os.environ.get(VARIABLE, "")
+    if given:
+        return Path(given).absolute()
+    folder = runtime_folder()
+    return next((path for path in sockets(folder) if listening(path)), folder / "gateway.sock")
 
 
 def sockets(folder: Path) -> list[Path]:

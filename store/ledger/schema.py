@@ -64,7 +64,8 @@ RUNS = f"""
         min(seq) AS first_seq,
         max(seq) AS last_seq,
         coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_SUBMITTED}'), '') AS submission,
-        coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_ENDED}'), '') AS outcome
+        coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_ENDED}'),
+            any_value(payload) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest), '') AS outcome
     FROM (SELECT *, max(seq) OVER (PARTITION BY run) AS newest FROM {{events}} WHERE run <> '')
     GROUP BY run HAVING count(*) FILTER (kind = '{Kind.RUN_SUBMITTED}') > 0
 """

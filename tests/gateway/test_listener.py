@@ -85,8 +85,8 @@ def test_the_socket_of_a_dead_process_is_replaced(tmp_path):
         assert paths.listening(path)
 
 
-def test_dead_embedded_sockets_are_swept_and_live_ones_kept(tmp_path):
-    dead, live = tmp_path / "embedded-1.sock", tmp_path / "embedded-2.sock"
+def test_dead_sockets_are_swept_and_live_ones_kept(tmp_path):
+    dead, live = tmp_path / "1.sock", tmp_path / "2.sock"
     listen(dead).close()
     with listen(live), listen(tmp_path / "gateway.sock"):
         assert not dead.exists()
@@ -132,26 +132,27 @@ async def test_of_many_starters_at_once_one_listens(tmp_path):
     assert said == ["mine"] + ["taken"] * 5
 
 
-def test_the_usual_socket_follows_the_environment(monkeypatch, tmp_path):
+def test_the_runtime_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("BAILIWICK_SOCKET", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert paths.default_socket() == tmp_path / "bailiwick" / "gateway.sock"
+    assert paths.runtime_folder() == tmp_path / "bailiwick"
     monkeypatch.setenv("XDG_RUNTIME_DIR", "not/absolute")
-    assert paths.default_socket() == Path(f"/tmp/bailiwick-{os.getuid()}/bailiwick/gateway.sock")
+    assert paths.runtime_folder() == Path(f"/tmp/bailiwick-{os.getuid()}/bailiwick")
     monkeypatch.setenv("BAILIWICK_SOCKET", str(tmp_path / "s"))
-    assert paths.default_socket() == paths.embedded_socket() == paths.newest_socket() == tmp_path / "s"
+    assert paths.newest_socket() == tmp_path / "s"
 
 
 def test_the_newest_socket_somebody_listens_on_is_found(monkeypatch, tmp_path):
     monkeypatch.delenv("BAILIWICK_SOCKET", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert paths.newest_socket() == paths.default_socket()
-    with listen(paths.default_socket()):
-        assert paths.newest_socket() == paths.default_socket()
-        with listen(paths.embedded_socket()):
-            listen(paths.runtime_folder() / "later.sock").close()
-            assert paths.newest_socket() == paths.embedded_socket()
-        assert paths.newest_socket() == paths.default_socket()
+    folder = paths.runtime_folder()
+    assert not paths.listening(paths.newest_socket())
+    with listen(folder / "first.sock"):
+        assert paths.newest_socket() == folder / "first.sock"
+        with listen(folder / "second.sock"):
+            listen(folder / "later.sock").close()
+            assert paths.newest_socket() == folder / "second.sock"
+        assert paths.newest_socket() == folder / "first.sock"
 
 
 def test_a_listener_too_busy_to_accept_counts_as_listening(tmp_path):
