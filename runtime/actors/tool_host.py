@@ -24,6 +24,7 @@ class ToolHostActor:
 
     def __init__(self, catalogs: Sequence[Catalog], logs: Path) -> None:
         become_subreaper()
+        logs.mkdir(mode=0o700, exist_ok=True)
         self._catalogs = catalogs
         self._host = ToolHost(logs, alone=True)
         self._open = False

@@ -31,6 +31,7 @@ for line in sys.stdin:
         continue
     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
 """
+FAILED_CALLS = "SELECT step FROM events WHERE kind = 'step.failed' AND decision = 'toolfailed'"
 READ = '[server.broken.tools.weather]\neffect = "read"\negress = false\nirreversible = false\n'
 
 
@@ -106,8 +107,10 @@ def test_a_tool_server_dies_at_every_call(site: Any) -> None:
     command = json.dumps([sys.executable, "-I", str(script)])
     file.write_text(f"[server.broken]\ncommand = {command}\n{READ}")
     done = site.run("run", "What is the weather in Oslo?", "--workflow", "task", "--tools", str(file), "--json")
-    assert (done.code, done.json["status"], len(done.err.splitlines())) == (1, "failed", 1), done.err
-    assert "the tool server is gone" in done.err
+    # The model is told, as of any tool that does not work, and answers with what it has.
+    assert (done.code, done.json["status"], done.err) == (0, "completed", ""), done.err
+    failed = json.loads(site.run("audit", "sql", FAILED_CALLS, "--json").out)
+    assert failed["rows"], "the ledger has no failed call"
     assert site.run("audit", "verify").code == 0
 
 

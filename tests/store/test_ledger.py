@@ -88,6 +88,7 @@ def test_runs_are_summed_up_from_their_events(ledger, draft) -> None:
     ledger.append(draft(Kind.APPROVAL_REQUESTED, run="aa2"))
     ledger.append(draft(Kind.RUN_SUBMITTED, run="bb3"))
     ledger.append(draft(Kind.EFFECT_IN_DOUBT, run="bb3"))
+    ledger.append(draft(Kind.RUN_PARKED, run="bb3"), {"text": "in doubt"})
     ledger.append(draft(Kind.MODEL_LOADED)).wait()
     newest = ledger.runs()
     assert [(run.run, run.status) for run in newest] == [("bb3", "parked"), ("aa2", "waiting"), ("aa1", "denied")]
@@ -96,6 +97,7 @@ def test_runs_are_summed_up_from_their_events(ledger, draft) -> None:
     assert (done.events, done.tokens, done.device_ms, done.model_calls) == (4, 12, 9, 1)
     assert ledger.payload(done.submission) == {"task": "mend it"}
     assert ledger.payload(done.outcome) == {"why": "policy"}
+    assert ledger.payload(newest[0].outcome) == {"text": "in doubt"}
     assert (done.started, done.ended) == (ledger.events()[0].time, ledger.events()[3].time)
     assert [run.run for run in ledger.open_runs()] == ["aa2", "bb3"]
     assert [run.run for run in ledger.runs(limit=1)] == ["bb3"]
