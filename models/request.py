@@ -16,8 +16,9 @@ class Message:
 class Request:
     """One generation. `schema` is a JSON Schema that the answer must satisfy, written as compact JSON.
 
-    `max_tokens` bounds what is generated (sampled and forced) and is the allowance the server enforces; `deadline_s`
-    is the time it may take, queue included. `model` is a registry name, or empty for the default.
+    `max_tokens` bounds what is generated (sampled and forced) and `max_prompt_tokens` the prompt (0: what the context
+    holds): together they are the allowance, which the server enforces. `deadline_s` is the time it may take, queue
+    included. `model` is a registry name, or empty for the default.
     """
 
     messages: tuple[Message, ...]
@@ -25,6 +26,7 @@ class Request:
     seed: int = 0
     temperature: float = 0.0
     max_tokens: int = 256
+    max_prompt_tokens: int = 0
     deadline_s: float = 60.0
     model: str = ""
 

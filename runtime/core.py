@@ -85,7 +85,8 @@ class Core:
             inventory=world.inventory,
         )
         self.conductor = Conductor(self.ledger, services, world.workflows)
-        self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": sorted(world.workflows)})
+        workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
+        self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
         for model in world.models:
             self._note(Kind.MODEL_LOADED, dict(model), model_digest=model["sha256"])
 

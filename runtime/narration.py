@@ -1,6 +1,7 @@
 """What a run does, a line a step: event in, words out. Whoever prints decides how it looks."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,15 +10,19 @@ from store.records.canonical import Json
 
 WIDTH = 110
 
+Mark = Literal["model", "rule", "person", "core"]
+Tone = Literal["plain", "good", "bad", "wait"]
+TONES: Mapping[str, Tone] = {"deny": "bad", "suspend": "wait"}
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One step in words. `mark` says who decided it; `tone` how it went."""
 
-    mark: Literal["model", "rule", "person", "core"]
+    mark: Mark
     actor: str
     text: str
-    tone: Literal["plain", "good", "bad", "wait"] = "plain"
+    tone: Tone = "plain"
 
 
 def narrate(view: EventView) -> Line | None:
@@ -37,7 +42,7 @@ def short(value: Json, width: int = WIDTH) -> str:
 def _step(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
     value: Any = payload.get("value")
     name = payload.get("name", "")
-    mark: Literal["model", "rule"] = "model" if payload.get("by") == "model" else "rule"
+    mark = _mark(payload)
     match payload.get("kind"):
         case "route":
             return Line(mark, "router", f"this is a task for the workflow {value['choice']}")
@@ -47,39 +52,50 @@ def _step(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
         case "ask":
             return Line(mark, "worker", f"answers {short(value)}")
         case "call":
-            tone: Literal["bad", "plain"] = "bad" if value["error"] else "plain"
+            tone: Tone = "bad" if value["error"] else "plain"
             return Line(
                 mark, event["actor"], f"{name} {short(payload['arguments'], 50)} → {short(value['result'], 60)}", tone
             )
         case "recall":
-            return Line(mark, event["actor"], f"remembers {len(value)} earlier incidents") if value else None
+            return (
+                Line(mark, event["actor"], f"recalls {len(value)} earlier text{'s' * (len(value) > 1)}")
+                if value
+                else None
+            )
         case "commit":
             return Line("rule", event["actor"], f"committed {len(value)} of {len(value)} effects", "good")
     return None
 
 
+def _mark(payload: dict[str, Any]) -> Mark:
+    """Who decided a step."""
+    return "model" if payload.get("by") == "model" else "rule"
+
+
 def _failed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
-    mark: Literal["model", "rule"] = "model" if payload.get("by") == "model" else "rule"
+    mark = _mark(payload)
     return Line(mark, event["actor"], f"{payload['kind']}: {short(payload['error']['what'])}", "bad")
 
 
 def _staged(event: dict[str, Any], payload: dict[str, Any]) -> Line:
-    mark: Literal["model", "rule"] = "model" if payload["by"] == "model" else "rule"
+    mark = _mark(payload)
     return Line(mark, event["actor"], f"stages {payload['name']} {short(payload['arguments'], 70)}")
 
 
 def _reviewed(_: dict[str, Any], payload: dict[str, Any]) -> Line:
     value = payload["value"]
-    tone: Literal["good", "bad"] = "good" if value["verdict"] == "approve" else "bad"
-    return Line("model", "reviewer", f"{value['verdict']}s the change set: {short(value['reason'], 70)}", tone)
+    tone: Tone = "good" if value["verdict"] == "approve" else "bad"
+    mark: Mark = "model" if (payload.get("detail") or {}).get("completions") else "rule"
+    return Line(mark, "reviewer", f"{value['verdict']}s the change set: {short(value['reason'], 70)}", tone)
 
 
 def _decision(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
     if event["decision"] == "allow" and not payload.get("reviewed"):
         return None
-    tone: Literal["plain", "bad", "wait"] = {"deny": "bad", "suspend": "wait"}.get(event["decision"], "plain")  # type: ignore[assignment]
     rules = ", ".join(payload.get("policies", ())) or "no policy permits it"
-    return Line("rule", "policy", f"{event['decision']} {event['tool']} by {rules}", tone)
+    return Line(
+        "rule", "policy", f"{event['decision']} {event['tool']} by {rules}", TONES.get(event["decision"], "plain")
+    )
 
 
 def _asked(_: dict[str, Any], payload: dict[str, Any]) -> Line:
@@ -96,7 +112,7 @@ def _intent(event: dict[str, Any], _: dict[str, Any]) -> Line:
 
 
 def _outcome(event: dict[str, Any], _: dict[str, Any]) -> Line:
-    tone: Literal["bad", "good"] = "bad" if event["decision"] == "error" else "good"
+    tone: Tone = "bad" if event["decision"] == "error" else "good"
     return Line("rule", "gate", f"outcome on disk: {event['tool']} {event['decision']}", tone)
 
 

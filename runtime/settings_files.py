@@ -17,7 +17,15 @@ from store.records.errors import SettingsError
 FILE = "bailiwick.toml"
 PROJECT_MAY_SET = frozenset({"model", "threads", "context", "gpu_layers", "require_gpu"})
 PROJECT_MAY_LOWER = frozenset(
-    {"model_turns", "tokens_per_run", "tokens_per_proposal", "step_timeout_s", "run_timeout_s", "approval_expiry_s"}
+    {
+        "model_turns",
+        "tokens_per_run",
+        "tokens_per_proposal",
+        "prompt_tokens_per_proposal",
+        "step_timeout_s",
+        "run_timeout_s",
+        "approval_expiry_s",
+    }
 )
 PATHS = frozenset({"data_dir", "runtime_dir", "inventory"})
 PATH_LISTS = frozenset({"tools", "workflows"})

@@ -60,7 +60,7 @@ class Watcher:
     async def _ask(self, view: ApprovalView) -> bool | None:
         """The person's word, asked for until it is one; None if somebody else has answered meanwhile."""
         if not sys.stdin.isatty():
-            do = f"go on with `bailiwick resume {view.run} --approve yes` (or no)"
+            do = f"`bailiwick resume {view.run} --approve yes` (or no); if a daemon is up, `bailiwick approvals`"
             raise Waiting(f"{view.tool} waits for a person", f"approval {view.approval}", do)
         self.console.print(f"\n[bold]{escape(view.tool)}[/] needs your word, by {escape(', '.join(view.policies))}")
         shown = view.model_dump(mode="json", include={"arguments", "payload", "requester", "run", "labels", "binding"})

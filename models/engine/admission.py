@@ -19,6 +19,7 @@ def admit(request: Request) -> None:
     """Raises SettingsError, naming the field, if a request cannot be served as it is."""
     _messages(request.messages)
     _whole("max_tokens", request.max_tokens, 1, 2**31 - 1)
+    _whole("max_prompt_tokens", request.max_prompt_tokens, 0, 2**31 - 1)
     _whole("seed", request.seed, 0, 2**64 - 1)
     if request.temperature != 0:
         _real("a temperature other than 0", request.temperature, COLDEST, HOTTEST)

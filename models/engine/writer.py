@@ -13,7 +13,7 @@ from models.engine.sampler import Sampler
 from models.engine.sequence import Sequence as Answer
 from models.errors import ContextOverflow
 from models.request import Message, Request
-from store.records.errors import SettingsError
+from store.records.errors import ModelFailed, SettingsError
 
 Expired = Callable[[], bool]
 
@@ -36,9 +36,12 @@ class Writer:
     def write(self, request: Request, grammar: Grammar | None, sampler: Sampler, expired: Expired) -> Answer:
         """Generates until the answer ends, the allowance or the context is spent, or time expired.
 
-        Raises ContextOverflow if the prompt does not fit.
+        Raises ContextOverflow if the prompt does not fit, ModelFailed if it is over its allowance.
         """
         prompt = self._tokens(request.messages)
+        if 0 < request.max_prompt_tokens < len(prompt):
+            what = f"the prompt has {len(prompt)} tokens, and its allowance is {request.max_prompt_tokens}"
+            raise ModelFailed(what, self._name, "raise prompt_tokens_per_proposal, or ask for less at once")
         answer = Answer(
             prompt=prompt,
             limit=min(request.max_tokens, self._runner.context - len(prompt)),

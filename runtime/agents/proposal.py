@@ -24,11 +24,29 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one proposal may spend: generated tokens and seconds."""
+    """What one proposal may spend: `calls` completions, each with so many tokens of prompt and answer, and seconds."""
 
-    tokens: int = 160
+    tokens: int = 200
+    prompt: int = 1500
     seconds: float = 30.0
     seed: int = 0
+    calls: int = 1
+
+    @property
+    def total(self) -> int:
+        """All the tokens it may come to: what the core reserves."""
+        return self.calls * (self.tokens + self.prompt)
+
+    def request(self, messages: tuple[Message, ...], schema: dict[str, Any]) -> Request:
+        """One completion within the allowance."""
+        return Request(
+            messages,
+            schema,
+            self.seed,
+            max_tokens=self.tokens,
+            max_prompt_tokens=self.prompt,
+            deadline_s=self.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)

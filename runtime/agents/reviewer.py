@@ -8,7 +8,7 @@ nothing; its no, and its failure, close the door.
 
 import math
 
-from models.request import Completion, Message, Request
+from models.request import Completion, Message
 from runtime.agents.proposal import Change, Model, Proposal, ReviewContext
 from runtime.agents.worker import compact
 from store.records.canonical import Json, parse
@@ -53,13 +53,11 @@ class Reviewer:
         problem: a line that somebody has planted cannot talk the others away.
         """
         lines = [line for change in context.changes if change.target for line in reversed(change.evidence)]
-        allowance, completions = context.allowance, []
+        completions: list[Completion] = []
         messages: tuple[Message, ...] = ()
-        for line in dict.fromkeys(lines):
+        for line in list(dict.fromkeys(lines))[: context.allowance.calls]:
             messages = review_messages(line)
-            completion = await self._model.generate(
-                Request(messages, SCHEMA, allowance.seed, max_tokens=allowance.tokens, deadline_s=allowance.seconds)
-            )
+            completion = await self._model.generate(context.allowance.request(messages, SCHEMA))
             completions.append(completion)
             if completion.stop != "end":
                 return _proposal(None, messages, completions)

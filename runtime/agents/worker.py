@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from models.request import Message, Request
+from models.request import Message
 from runtime.agents.call_schema import call_schema, unused
-from runtime.agents.proposal import AskContext, Model, Proposal, Turn, WorkContext
+from runtime.agents.proposal import Allowance, AskContext, Model, Proposal, Turn, WorkContext
 from store.records.canonical import Json, parse
 
 ASK = "Next call?"
@@ -41,10 +41,8 @@ class Worker:
         )
         return await self._answer(messages, context.schema, context.allowance)
 
-    async def _answer(self, messages: tuple[Message, ...], schema: dict[str, Any], allowance: Any) -> Proposal:
-        completion = await self._model.generate(
-            Request(messages, schema, allowance.seed, max_tokens=allowance.tokens, deadline_s=allowance.seconds)
-        )
+    async def _answer(self, messages: tuple[Message, ...], schema: dict[str, Any], allowance: Allowance) -> Proposal:
+        completion = await self._model.generate(allowance.request(messages, schema))
         value = parse(completion.text.encode()) if completion.stop == "end" else None
         return Proposal(value, messages, completion)
 

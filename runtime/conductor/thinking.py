@@ -44,8 +44,9 @@ VERDICT = {
     "properties": {"verdict": {"enum": ["approve", "reject"]}, "reason": {"type": "string"}},
     "required": ["verdict", "reason"],
 }
-PROMPT_RESERVE = 1500
-"""Tokens reserved for the prompt of one proposal before it is known; the difference is given back."""
+VERDICT_TOKENS = 24
+LINE_TOKENS = 500
+"""What a reviewer may have for a line of evidence: its answer, and its prompt with the worked examples."""
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Thinking:
 
         async def live(_path: str) -> Done:
             changes = tuple(self._change(effect) for effect in staged)
-            context = ReviewContext(self.scope.task, changes, self._allowance())
+            context = ReviewContext(self.scope.task, changes, self._review_allowance())
             proposal = await self._propose(context, self.scope.services.agents.review)
             if not _fits(VERDICT, proposal):
                 return self._failed(proposal, "the reviewer gave no verdict")
@@ -111,11 +112,17 @@ class Thinking:
 
     def _allowance(self) -> Allowance:
         settings = self.scope.services.settings
-        return Allowance(settings.tokens_per_proposal, settings.step_timeout_s, self.scope.seed)
+        return Allowance(
+            settings.tokens_per_proposal, settings.prompt_tokens_per_proposal, settings.step_timeout_s, self.scope.seed
+        )
+
+    def _review_allowance(self) -> Allowance:
+        seconds = self.scope.services.settings.step_timeout_s
+        return Allowance(VERDICT_TOKENS, LINE_TOKENS, seconds, self.scope.seed, calls=EVIDENCE)
 
     async def _propose(self, context: Any, ask: Callable[[Any], Awaitable[Proposal]]) -> Proposal:
         """One proposal, its tokens reserved before and settled after."""
-        scope, tokens = self.scope, context.allowance.tokens + PROMPT_RESERVE
+        scope, tokens = self.scope, context.allowance.total
         async with scope.services.gate.budgets.model_call(scope.run, scope.user, tokens) as bill:
             proposal = await ask(context)
             for completion in proposal.completions:

@@ -33,7 +33,7 @@ class Literal:
 async def reviewed(*evidence: str) -> tuple[Any, Literal]:
     model = Literal()
     change = Change("ops.restart_service", "Restart", {"service": "orders"}, evidence=evidence, **FACTS)
-    return await Reviewer(model).review(ReviewContext("fix it", (change,), Allowance())), model
+    return await Reviewer(model).review(ReviewContext("fix it", (change,), Allowance(calls=6))), model
 
 
 async def test_a_planted_line_cannot_talk_the_others_away() -> None:

@@ -118,6 +118,14 @@ def test_the_deadline_is_looked_at_before_every_pass(chat: Engine, ask: Ask, che
     assert (answer.stop, answer.sampled, answer.reused < 64) == ("deadline", sampled, True)
 
 
+def test_a_prompt_over_its_allowance_is_not_computed(chat: Engine) -> None:
+    before = chat.counters.prompt_tokens
+    request = Request((Message("user", "word " * 200),), max_tokens=4, max_prompt_tokens=100)
+    with pytest.raises(ModelFailed, match="its allowance is 100"):
+        chat.generate(request)
+    assert chat.counters.prompt_tokens == before
+
+
 def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(chat: Engine, ask: Ask) -> None:
     with pytest.raises(ContextOverflow, match="the context holds 2048") as caught:
         chat.generate(ask("word " * 5000))
