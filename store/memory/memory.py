@@ -127,7 +127,9 @@ class Memory:
         return vector
 
     def _has(self, tenant: str) -> bool:
-        return (self._folder / f"{table_name(tenant)}.lance").is_dir()
+        """Whether there is a table: a folder with neither a version nor data in it is what a full disk left behind."""
+        folder = self._folder / f"{table_name(tenant)}.lance"
+        return any((folder / "_versions").glob("*.manifest")) or any((folder / "data").glob("*"))
 
     @asynccontextmanager
     async def _table(self, tenant: str, dimensions: int) -> AsyncIterator[Any]:
@@ -158,7 +160,7 @@ class Memory:
         if self._has(tenant):
             table = await self._connection.open_table(name)
         else:
-            table = await self._connection.create_table(name, schema=schema(dimensions))
+            table = await self._connection.create_table(name, schema=schema(dimensions), mode="overwrite")
         # Looked for each time: a crash may have come between table and index.
         if not await table.list_indices():
             await table.create_index("text", config=FTS())

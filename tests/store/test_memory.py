@@ -161,6 +161,19 @@ async def test_a_damaged_table_is_an_integrity_error(memory: Memory, tmp_path: P
     again.close()
 
 
+async def test_a_table_that_a_full_disk_cut_short_is_made_anew(memory: Memory, tmp_path: Path) -> None:
+    await keep(memory, "1", "a text")
+    memory.close()
+    (table,) = (tmp_path / "memory").glob("*.lance")
+    for file in [*table.glob("_versions/*"), *table.glob("data/*")]:
+        file.unlink()
+    again = Memory.open(tmp_path / "memory", embed)
+    assert await again.recall("acme", "a text") == []
+    await keep(again, "2", "another text")
+    assert [found.id for found in await again.recall("acme", "another text")] == ["2"]
+    again.close()
+
+
 def test_a_folder_that_cannot_be_used_is_a_settings_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SettingsError, match="cannot be opened"):
