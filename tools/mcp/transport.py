@@ -165,7 +165,7 @@ async def _end(process: Process, grace_s: float) -> None:
         signal_all([process.pid], signal.SIGTERM)
         if not await _ended(process, KILL_GRACE_S):
             signal_all([process.pid, *descendants(process.pid)], signal.SIGKILL)
-            await _ended(process, KILL_GRACE_S)
+    await process.wait()  # whatever ended it, it is reaped here and nowhere else
 
 
 async def _ended(process: Process, patience_s: float) -> bool:
