@@ -42,15 +42,6 @@ def user_of_uid(
     )
 
 
-def is_user(name: str) -> bool:
-    """Whether the user database knows this name."""
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        return False
-    return True
-
-
 def _personal(uid: int) -> tuple[str, ...]:
     return ROLES if uid == os.geteuid() else ("requester",)
 

@@ -46,9 +46,6 @@ class ModelActor:
         await asyncio.to_thread(self._server.warm)
         return [asdict(each) for each in self._server.loaded()]
 
-    async def stats(self) -> dict[str, Any]:
-        return self._server.stats()
-
 
 @dataclass(frozen=True)
 class ModelHandle:

@@ -19,11 +19,6 @@ class Governed(Gate):
         self._judge = judge
         self._recorder = recorder
 
-    @property
-    def policy_digest(self) -> str:
-        """The version of the policy that judges now, hex SHA-256."""
-        return self._judge.digest
-
     async def call(self, call: ToolCall) -> ToolResult:
         """As Gate.call. Raises Denied or Suspended before anything happens."""
         return await self._inner.call(self.judge(call))

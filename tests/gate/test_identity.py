@@ -11,7 +11,7 @@ import pytest
 
 from runtime.gate.call import ToolCall
 from runtime.gate.errors import Suspended
-from runtime.identity import ROLES, current_user, is_user, user_of_uid
+from runtime.identity import ROLES, current_user, user_of_uid
 from store.records.errors import SettingsError
 
 
@@ -48,11 +48,6 @@ def test_roles_come_from_groups_in_service_mode() -> None:
 def test_an_unknown_uid_is_nobody(uid: int) -> None:
     with pytest.raises(SettingsError, match=f"no user has the uid {uid}"):
         user_of_uid(uid)
-
-
-def test_names_are_known_or_not() -> None:
-    assert is_user(pwd.getpwuid(os.geteuid()).pw_name)
-    assert not any(map(is_user, ("", "no-such-user", "expiry", "nul\0")))
 
 
 def test_a_suspension_keeps_its_call_on_the_way_between_processes(call: Callable[..., ToolCall]) -> None:
