@@ -132,6 +132,7 @@ def test_what_outlives_driver_and_warden_is_cleared_away_by_the_next_start(drive
     wardens[0].kill()
     started.process.kill()
     started.process.wait()
+    wardens[0].wait(10)  # a killed process holds its locks until it has ended
     agents = [process for process in family if process.is_running() and process.name().endswith("Agent")]
     assert agents, "Ray's agents now end by themselves: the warden may go"
     from runtime.cluster.home import Home
