@@ -12,27 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from models.model import Kind, Model
 from models.registry import Registry
-from models.request import Completion, Request
+from models.request import Completion, Embedding, Request
 from store.records.errors import Unreachable
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from concurrent.futures import Future
 
     from models.engine.engine import Engine
-
-
-COUNTERS = (
-    "requests",
-    "prompt_tokens",
-    "reused_tokens",
-    "sampled_tokens",
-    "forced_tokens",
-    "scored_choices",
-    "embedded_texts",
-    "device_ms",
-    "queue_ms",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +67,21 @@ class ModelServer:
         self._loaded: list[Loaded] = []
         self._closed = False
 
-    def generate(self, request: Request) -> Completion:
-        """Answers a request; blocks until done. The time to load a model counts as time in the queue.
+    def submit(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> "Future[Completion]":
+        """Takes a request, as `Engine.submit`; blocks while its model is loaded, which counts as time in the queue.
 
-        Raises as `Registry.get`, `Engine.load` and `Engine.generate` do.
+        Raises as `Registry.get`, `Engine.load` and `Engine.submit` do.
         """
         arrived = time.monotonic()
-        return self._engine(request.model or self._default, "chat").generate(request, arrived=arrived)
+        return self._engine(request.model or self._default, "chat").submit(request, on_text=on_text, arrived=arrived)
+
+    def generate(self, request: Request) -> Completion:
+        """Answers a request; blocks until done. Raises as `submit` and its future do."""
+        answer = self.submit(request)
+        try:
+            return answer.result()
+        finally:
+            answer.cancel()
 
     def score(self, request: Request, choices: Sequence[str], *, normalise: bool = False) -> list[float]:
         """The log-likelihood of each choice as the assistant's reply, as `Engine.score`."""
@@ -95,10 +89,11 @@ class ModelServer:
         engine = self._engine(request.model or self._default, "chat")
         return engine.score(request, choices, normalise=normalise, arrived=arrived)
 
-    def embed(self, texts: Sequence[str], model: str = "") -> "NDArray[np.float32]":
-        """The vectors of texts, float32 (texts, width), each of length 1, from the default embedding model."""
+    def embed(self, texts: Sequence[str], *, max_tokens: int, deadline_s: float, model: str = "") -> Embedding:
+        """The vectors of texts, from the default embedding model unless one is named, as `Engine.embed`."""
         arrived = time.monotonic()
-        return self._engine(model, "embedding").embed(texts, arrived=arrived)
+        engine = self._engine(model, "embedding")
+        return engine.embed(texts, max_tokens=max_tokens, deadline_s=deadline_s, arrived=arrived)
 
     def warm(self) -> None:
         """Load the default models, chat first, unless they are. Raises as the registry and `Engine.load` do."""
@@ -113,9 +108,10 @@ class ModelServer:
     def stats(self) -> dict[str, Any]:
         """What was done since the start, as plain JSON: counters over all models, and `models`, one entry each."""
         with self._lock:
-            counters = [asdict(engine.counters) for engine in self._engines.values()]
+            counters = [engine.counters for engine in self._engines.values()]
             models = [asdict(each) for each in self._loaded]
-        return {name: sum(each[name] for each in counters) for name in COUNTERS} | {"models": models}
+        names = counters[0] if counters else {}
+        return {name: sum(each[name] for each in counters) for name in names} | {"models": models}
 
     def close(self) -> None:
         """Unloads all models; calls that wait end with Unreachable. May be called twice."""

@@ -1,75 +1,60 @@
 """The engine: one model, loaded and verified, and the one thread that owns it.
 
-Callers on any thread ask and wait; requests are served one at a time, in order. The engine turns text into text,
+Callers on any thread ask and wait; what they ask is served together, in batches. The engine turns text into text,
 scores or vectors. It enforces allowance and deadline, and never acts on what a model says.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.engine.admission import admit, admit_texts
+from models.engine.admission import admit, admit_embedding, admit_texts
+from models.engine.answer import Saved, Score
+from models.engine.clerk import Clerk, result
+from models.engine.counters import Counters
 from models.engine.embedder import Embedder
-from models.engine.grammar import Grammar
-from models.engine.runner import Load, Runner, require_device
-from models.engine.sampler import Sampler
-from models.engine.sequence import Sequence as Answer
+from models.engine.loop import Loop
+from models.engine.prefix_file import PrefixFile
+from models.engine.runner import MOST_SEQUENCES, Load, Runner, require_device
+from models.engine.sequence import Sequence as Tokens
 from models.engine.writer import Writer
 from models.model import Kind, Model
-from models.request import Completion, Request
+from models.request import Completion, Embedding, Request
 from store.records.canonical import sha256
 from store.records.errors import ModelFailed, SettingsError, Unreachable
 
 LARGEST_CONTEXT = {"chat": 8192, "embedding": 2048}
 """Tokens of context that are reserved unless more are asked for."""
+SLOTS = 16
+"""Sequences that run at a time unless more are asked for."""
+MOST_SLOTS = MOST_SEQUENCES // 2
+MOST_CELLS = 2**24
 EMBED_DEADLINE_S = 600.0
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Counters:
-    """What an engine has done since it was loaded. Times are milliseconds."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    sampled_tokens: int = 0
-    forced_tokens: int = 0
-    scored_choices: int = 0
-    embedded_texts: int = 0
-    device_ms: int = 0
-    queue_ms: int = 0
-
-
-@dataclass(slots=True)
-class _Job:
-    """One call on its way to the engine's thread. Times are of the monotonic clock, in seconds."""
-
-    arrived: float
-    until: float
-    cancelled: threading.Event
-    started: float = 0.0
-    device_ns: int = 0
-
-
 class Engine:
-    """A loaded model. Make one with `Engine.load`; `offloaded` is how many of its layers are on a GPU."""
+    """A loaded model. Make one with `Engine.load`; `offloaded` is how many of its layers are on a GPU.
 
-    def __init__(self, model: Model, pool: ThreadPoolExecutor, runner: Runner) -> None:
-        self.model = model
-        self.counters = Counters()
-        self.offloaded, self.context = runner.offloaded, runner.context
+    `context` is the most tokens of a prompt and its answer together.
+    """
+
+    def __init__(self, model: Model, pool: ThreadPoolExecutor, runner: Runner, context: int) -> None:
+        self.model, self.context = model, context
+        self._counters = Counters()
+        self.offloaded = runner.offloaded
         self._pool, self._runner = pool, runner
-        self._closing = threading.Event()
+        self._closed = False
         self._writer: Writer | None = None
+        self._loop: Loop | None = None
         self._embedder: Embedder | None = None
 
     @classmethod
@@ -78,33 +63,47 @@ class Engine:
         model: Model,
         *,
         n_ctx: int = 0,
+        cells: int = 0,
+        slots: int = SLOTS,
         n_threads: int = 0,
         gpu_layers: int = -1,
         require_gpu: bool = False,
         debug: bool = False,
+        share_prefixes: bool = True,
+        jump_forward: bool = True,
+        speculate: bool = True,
     ) -> "Engine":
         """Verifies a model's sha256 and loads it.
 
-        `n_ctx` 0 takes the model's context, up to LARGEST_CONTEXT; `n_threads` 0 takes the cores this process may use;
-        `gpu_layers` -1 takes all, on a build without a GPU none. Raises IntegrityError if the file was altered,
-        SettingsError if it cannot be loaded that way, Unreachable if a required GPU is not there.
+        `n_ctx` 0 takes the model's context, up to LARGEST_CONTEXT; `cells` is the KV memory that all sequences share,
+        in tokens, 0 as much as one context; `slots` is how many sequences run at a time; `n_threads` 0 takes the cores
+        this process may use; `gpu_layers` -1 takes all, on a build without a GPU none. The last three exist so that
+        what they are worth can be measured. Raises IntegrityError if the file was altered, SettingsError if it cannot
+        be loaded that way, Unreachable if a required GPU is not there.
         """
         context = n_ctx or min(model.context, LARGEST_CONTEXT[model.kind])
         if not 0 < context <= model.context:
             raise SettingsError(f"a context of {n_ctx} is not within 1 and the model's {model.context}", model.name)
         if n_threads < 0 or gpu_layers < -1:
             raise SettingsError("the numbers of threads and GPU layers must not be negative", model.name)
+        if not 0 < slots <= MOST_SLOTS or not (cells == 0 or context <= cells <= MOST_CELLS):
+            raise SettingsError(
+                f"1 to {MOST_SLOTS} slots and {context} to {MOST_CELLS} cells can be had", model.name, "correct them"
+            )
         threads = n_threads or len(os.sched_getaffinity(0))
-        load = Load(context, threads, gpu_layers, model.kind == "embedding", debug)
+        load = Load(cells or context, threads, slots, gpu_layers, model.kind == "embedding", debug)
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{model.name}")
         try:
-            return pool.submit(cls._load, model, pool, load, require_gpu).result()
+            engine = pool.submit(cls._load, model, pool, load, require_gpu, context).result()
+            if engine._embedder is None:
+                engine._serve(share_prefixes, jump_forward, speculate)
         except BaseException:
             pool.shutdown()
             raise
+        return engine
 
     @classmethod
-    def _load(cls, model: Model, pool: ThreadPoolExecutor, load: Load, require_gpu: bool) -> "Engine":
+    def _load(cls, model: Model, pool: ThreadPoolExecutor, load: Load, require_gpu: bool, context: int) -> "Engine":
         if require_gpu:
             require_device(0, 0, 0)
         with model.opened() as file:
@@ -113,87 +112,167 @@ class Engine:
         try:
             if require_gpu:
                 require_device(model.layers, load.gpu_layers, runner.offloaded)
-            engine = cls(model, pool, runner)
-            if model.kind == "chat":
-                engine._writer = Writer(runner, model.template, model.name)
-            else:
-                engine._embedder = Embedder(runner)
+            engine = cls(model, pool, runner, min(context, runner.cells))
+            if model.kind == "embedding":
+                engine._embedder = Embedder(runner, model.name)
         except BaseException:
             runner.close()
             raise
         return engine
 
-    def generate(self, request: Request, *, arrived: float | None = None) -> Completion:
-        """Answers a request; blocks until done. `arrived` is when it came (time.monotonic), if that was earlier.
+    def _serve(self, share: bool, jump: bool, speculate: bool) -> None:
+        """Starts to answer, on the pool's only thread."""
+        self._writer = Writer(self._runner, self.model, self.context, jump=jump)
+        self._loop = Loop(self._runner, self.model.name, share=share, speculate=speculate)
+        self._clerk = Clerk(self._loop, self.model.name)
+        self._pool.submit(self._loop.run)
 
-        Raises SettingsError for a request that cannot be served, SchemaUnsupported for a schema that cannot be
-        enforced, ContextOverflow for a prompt that is too long, ModelFailed if the model fails.
+    def submit(
+        self, request: Request, *, on_text: Callable[[str], None] | None = None, arrived: float | None = None
+    ) -> "Future[Completion]":
+        """Takes a request and returns at once; cancelling the future frees what the request holds.
+
+        `on_text` is called, on a thread of the engine, with new text as it is written, a few times a second; if it
+        raises, so does the future. `arrived` is when the request came (time.monotonic), if that was earlier. Raises
+        SettingsError for a request that cannot be served, SchemaUnsupported for a schema that cannot be enforced,
+        ContextOverflow for a prompt that is too long, ModelFailed for one over its allowance. The future raises
+        ModelFailed if the model fails, Unreachable if it was unloaded.
         """
         admit(request)
-        writer = self._for(self._writer, "chat")
+        writer, came = self._for(self._writer, "chat"), _came(arrived)
+        reply = writer.reply(request, came)
+        return self._clerk.serve(reply, lambda: self._completed(writer.completion(request, reply)), on_text)
 
-        def work(job: _Job) -> Completion:
-            sampler = Sampler(request.temperature, request.seed)
-            grammar = writer.grammar(request)
-            answer = writer.write(request, grammar, sampler, lambda: self._expired(job))
-            return self._completion(request, answer, grammar, sampler.name, job)
-
-        return self._run(work, request.deadline_s, arrived)
+    def generate(self, request: Request, *, arrived: float | None = None) -> Completion:
+        """Answers a request; blocks until done. Raises as `submit` and its future do."""
+        return result(self.submit(request, arrived=arrived))
 
     def score(
         self, request: Request, choices: Sequence[str], *, normalise: bool = False, arrived: float | None = None
     ) -> list[float]:
         """The log-likelihood (natural logarithm) of each choice as the assistant's whole reply to the request.
 
-        Its schema, sampling and allowance do not matter here. `normalise` divides each by its number of tokens, so
+        Its schema, sampling and allowance do not matter here. The end of the reply counts as one token, so that a
+        choice is not favoured for being the beginning of another. `normalise` divides each by its number of tokens, so
         that long choices are not put at a disadvantage. Raises as `generate` does.
         """
         admit(request)
         admit_texts("choices", choices, 1)
-        writer = self._for(self._writer, "chat")
+        writer, came = self._for(self._writer, "chat"), _came(arrived)
+        scores = writer.scores(request, choices, came)
+        waiting = [self._clerk.serve(each, partial(self._scored, each)) for each in scores]
+        try:
+            done = [each.result() for each in waiting]
+        finally:
+            for future in waiting:
+                future.cancel()
+        self._counters.add(requests=1)
+        return [each.total / (each.tokens if normalise else 1) for each in done]
 
-        def work(job: _Job) -> list[float]:
-            found = writer.score(request.messages, choices, lambda: self._expired(job))
-            if found is None:
-                raise ModelFailed("the deadline passed while choices were scored", self.model.name, "allow more time")
-            scores, prompt, reused = found
-            self.counters.prompt_tokens += prompt
-            self.counters.reused_tokens += reused
-            self.counters.scored_choices += len(scores)
-            return [score / tokens if normalise else score for score, tokens in scores]
+    def save_prefix(self, request: Request, path: Path) -> int:
+        """Computes the beginning that the request's messages give to every prompt, and saves it; returns its tokens.
 
-        return self._run(work, request.deadline_s, arrived)
-
-    def embed(self, texts: Sequence[str], *, arrived: float | None = None) -> NDArray[np.float32]:
-        """The vectors of texts: float32 (texts, width), each of length 1.
-
-        Raises SettingsError for texts that are not Unicode, ModelFailed if the model fails.
+        Only for what is public, such as a system prompt and tools. Raises as `generate` does, SettingsError if the file
+        cannot be written.
         """
-        admit_texts("texts", texts, 0)
-        embedder = self._for(self._embedder, "embedding")
+        admit(request)
+        writer = self._for(self._writer, "chat")
+        saved = Saved(writer.prefix(request), read=self._runner.state)
+        result(self._clerk.serve(saved, lambda: None))
+        if saved.sequence.stop != "end":
+            raise ModelFailed("the deadline passed while a prefix was computed", self.model.name, "allow more time")
+        PrefixFile(self._build, request.space, saved.sequence.tokens, saved.state).write(path)
+        return saved.sequence.prompt
 
-        def work(job: _Job) -> NDArray[np.float32]:
-            found = embedder.embed(texts, lambda: self._expired(job))
+    def restore_prefix(self, path: Path) -> bool:
+        """Takes over a saved prefix, so that no prompt has to compute it; False if there is no room for it just now.
+
+        Raises SettingsError if it is of another model or build, or cannot be read; IntegrityError if it was altered.
+        """
+        self._for(self._writer, "chat")
+        loop, file = self._loop, PrefixFile.read(path)
+        assert loop
+        if file.build != self._build or len(file.tokens) >= self.context:
+            raise SettingsError("the prefix was saved for another model or build", str(path), "save it again")
+        count = len(file.tokens)
+        return loop.restore(Tokens(file.tokens, count, count, file.space), file.state).result()
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        max_tokens: int = 0,
+        deadline_s: float = EMBED_DEADLINE_S,
+        arrived: float | None = None,
+    ) -> Embedding:
+        """The vectors of texts, each of length 1. `max_tokens` is the allowance, 0 for none.
+
+        Raises SettingsError for what is no text, ModelFailed if the texts are over their allowance or the model fails.
+        """
+        admit_embedding(texts, max_tokens, deadline_s)
+        embedder, came = self._for(self._embedder, "embedding"), _came(arrived)
+        given_up = Event()
+
+        def expired() -> bool:
+            if self._closed or given_up.is_set():
+                raise Unreachable("the request was given up", self.model.name)
+            return time.monotonic() >= came + deadline_s
+
+        def work() -> Embedding:
+            started, before = time.monotonic(), self._runner.device_ns
+            found = embedder.embed(texts, max_tokens, expired)
             if found is None:
                 raise ModelFailed("the deadline passed while texts were embedded", self.model.name, "give fewer texts")
             vectors, tokens = found
-            self.counters.prompt_tokens += tokens
-            self.counters.embedded_texts += len(texts)
-            return vectors
+            done = Embedding(
+                vectors=vectors.tolist(),
+                model=self.model.name,
+                model_digest=self.model.sha256,
+                prompt_digest=sha256(np.asarray(tokens, "<i4").tobytes()),
+                tokens=len(tokens),
+                queue_ms=round((started - came) * 1000),
+                device_ms=round((self._runner.device_ns - before) / 1e6),
+            )
+            self._counters.add(
+                requests=1,
+                prompt_tokens=done.tokens,
+                embedded_texts=len(texts),
+                device_ms=done.device_ms,
+                queue_ms=done.queue_ms,
+            )
+            return done
 
-        return self._run(work, EMBED_DEADLINE_S, arrived)
+        try:
+            return self._pool.submit(work).result()
+        except RuntimeError as error:
+            raise Unreachable("the model was unloaded", self.model.name) from error
+        finally:
+            given_up.set()
+
+    @property
+    def _build(self) -> str:
+        return f"{self.model.sha256} {self._runner.build}"
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """What was done since the model was loaded, as models/engine/counters.py names it."""
+        return self._counters.all(self._loop.steps if self._loop else None)
 
     def close(self) -> None:
         """Ends what is running, frees the model and the thread. May be called twice."""
-        if self._closing.is_set():
+        if self._closed:
             return
-        self._closing.set()
+        self._closed = True
+        if self._loop is not None:
+            self._loop.close()
         self._pool.submit(self._free).result()
         self._pool.shutdown()
+        if self._loop is not None:
+            self._clerk.close()
 
     def _for(self, part: T | None, kind: Kind) -> T:
         """The part of the engine that serves a kind. Raises SettingsError if the model is of the other kind."""
-        if self._closing.is_set():
+        if self._closed:
             raise Unreachable("the model was unloaded", self.model.name)
         if part is None:
             raise SettingsError(f"the model is for {self.model.kind}, not for {kind}", self.model.name, "use another")
@@ -204,66 +283,29 @@ class Engine:
         self._writer = self._embedder = None
         self._runner.close()
 
-    def _run(self, work: Callable[[_Job], T], seconds: float, arrived: float | None) -> T:
-        """Does the work on the engine's thread. An interrupted caller also ends the work."""
-        came = time.monotonic() if arrived is None else arrived
-        job = _Job(came, came + seconds, threading.Event())
-
-        def counted() -> T:
-            if self._closing.is_set():
-                raise Unreachable("the model was unloaded", self.model.name)
-            job.started, job.device_ns = time.monotonic(), self._runner.device_ns
-            self.counters.requests += 1
-            self.counters.queue_ms += round((job.started - job.arrived) * 1000)
-            try:
-                return work(job)
-            finally:
-                self.counters.device_ms += self._device_ms(job)
-
-        try:
-            waiting = self._pool.submit(counted)
-        except RuntimeError as error:
-            raise Unreachable("the model was unloaded", self.model.name) from error
-        try:
-            return waiting.result()
-        finally:
-            job.cancelled.set()
-
-    def _expired(self, job: _Job) -> bool:
-        if self._closing.is_set() or job.cancelled.is_set():
-            raise Unreachable("the request was given up", self.model.name)
-        return time.monotonic() >= job.until
-
-    def _device_ms(self, job: _Job) -> int:
-        return round((self._runner.device_ns - job.device_ns) / 1e6)
-
-    def _completion(
-        self, request: Request, answer: Answer, grammar: Grammar | None, sampler: str, job: _Job
-    ) -> Completion:
-        """The record of an answer. One with a schema that came to its end is checked again before it is given out."""
-        assert answer.stop
-        counters = self.counters
-        counters.prompt_tokens += len(answer.prompt)
-        counters.reused_tokens += answer.reused
-        counters.sampled_tokens += answer.sampled
-        counters.forced_tokens += answer.forced
-        text = self._runner.vocabulary.text(answer.generated)
-        if grammar is not None and answer.stop == "end":
-            grammar.check(text)
-        return Completion(
-            text=text,
-            stop=answer.stop,
-            model=self.model.name,
-            model_digest=self.model.sha256,
-            prompt_digest=sha256(np.asarray(answer.prompt, "<i4").tobytes()),
-            grammar_digest=grammar.digest if grammar else "",
-            seed=request.seed,
-            sampler=sampler,
-            prompt_tokens=len(answer.prompt),
-            reused_tokens=answer.reused,
-            sampled_tokens=answer.sampled,
-            forced_tokens=answer.forced,
-            queue_ms=round((job.started - job.arrived) * 1000),
-            device_ms=self._device_ms(job),
-            token_ids=tuple(answer.generated),
+    def _completed(self, done: Completion) -> Completion:
+        self._counters.add(
+            requests=1,
+            prompt_tokens=done.prompt_tokens,
+            reused_tokens=done.reused_tokens,
+            sampled_tokens=done.sampled_tokens,
+            forced_tokens=done.forced_tokens,
+            device_ms=done.device_ms,
+            queue_ms=done.queue_ms,
         )
+        return done
+
+    def _scored(self, score: Score) -> Score:
+        if score.sequence.stop != "end":
+            raise ModelFailed("the deadline passed while choices were scored", self.model.name, "allow more time")
+        self._counters.add(
+            prompt_tokens=score.sequence.prompt,
+            reused_tokens=score.sequence.reused,
+            scored_choices=1,
+            device_ms=round(score.device_ns / 1e6),
+        )
+        return score
+
+
+def _came(arrived: float | None) -> float:
+    return time.monotonic() if arrived is None else arrived

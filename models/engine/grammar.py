@@ -1,73 +1,104 @@
-"""Makes a model's answer fit a JSON Schema: which tokens may stand next, and which ones must.
+"""Makes a model's answer fit what it is bound to: which tokens may stand next, and which ones must.
 
-Compact JSON only (no white space between values). What llguidance cannot enforce is refused by name, never ignored;
-every finished answer is checked again by an independent validator. Schemas may come from untrusted tool servers:
-nothing is fetched, and their size is bounded.
+JSON is compact (no white space between values). What llguidance cannot enforce is refused by name, never ignored; every
+finished answer is checked again by other means. Schemas may come from untrusted tool servers: nothing is fetched, and
+their size is bounded.
 """
 
-import json
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema
 import numpy as np
-from jsonschema.protocols import Validator
 from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
-from referencing import Registry
 
+from models.engine.constraint import Check, constraint, constraint_key
 from models.errors import SchemaUnsupported
-from store.records.canonical import canonical, sha256
+from models.request import Request
+from store.records.canonical import sha256
 from store.records.errors import ModelFailed
 
-LONGEST_SCHEMA = 256 * 1024
 KEPT = 64
-_OPTIONS: Any = {"whitespace_flexible": False, "coerce_one_of": False, "lenient": False}
 
 
 class Matcher:
-    """Where one answer stands in its grammar."""
+    """Where one answer stands in its grammar. `prepare` may be called from another thread than the rest."""
 
     def __init__(self, matcher: LLMatcher, size: int) -> None:
         self._matcher, self._size = matcher, size
+        self._lock = threading.Lock()
+        self._bits: bytes | None = None
 
     @property
     def done(self) -> bool:
         """True when the answer is complete and nothing may follow."""
-        return bool(self._matcher.is_stopped())
+        with self._lock:
+            return bool(self._matcher.is_stopped())
 
     def accept(self, token: int) -> bool:
-        """Takes the token, if it may stand next; changes nothing if it may not."""
-        return self._matcher.try_consume_tokens([token]) == 1
+        """Takes the token, if it may stand next; changes nothing if it may not. Microseconds: no mask is needed."""
+        with self._lock:
+            accepted = self._matcher.try_consume_tokens([token]) == 1
+            self._bits = None if accepted else self._bits
+            return accepted
+
+    def prepare(self) -> None:
+        """Computes what `allowed` will say, without the interpreter's lock: while the model computes the logits.
+
+        A token that is taken or forced in between makes the work void.
+        """
+        with self._lock:
+            if self._bits is None:
+                self._bits = self._matcher.compute_bitmask()
 
     def allowed(self) -> NDArray[np.bool_]:
         """Which tokens may stand next: bool (vocabulary,)."""
-        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        return np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_)
+        self.prepare()
+        bits = np.frombuffer(self._bits or b"", np.uint8)
+        return np.unpackbits(bits, count=self._size, bitorder="little").view(np.bool_)
 
     def forced(self, most: int) -> list[int]:
-        """Takes and returns the tokens that must stand next, `most` of them at most."""
-        if most <= 0 or self.done:
-            return []
-        tokens = self._matcher.compute_ff_tokens()[:most]
-        if tokens and not self._matcher.consume_tokens(tokens):
-            raise ModelFailed("the grammar refuses the tokens that it forces", "", "simplify the schema")
-        return tokens
+        """Takes and returns the tokens that must stand next, `most` of them at most.
+
+        They are the tokens that the model itself would write. llguidance tokenizes the forced bytes with the model's
+        own tokenizer, together with the token before them, and keeps back the last ones that what follows could still
+        change: after `{"a":` a token `"` is not forced, since it could become `"x` (llguidance, `ff_tokens` and
+        `chop_tokens`). What is kept back stays demanded of the next token's bytes.
+        """
+        with self._lock:
+            if most <= 0 or self._matcher.is_stopped():
+                return []
+            tokens = self._matcher.compute_ff_tokens()[:most]
+            if not tokens:
+                return []
+            self._bits = None
+            if not self._matcher.consume_tokens(tokens):
+                raise ModelFailed("the grammar refuses the tokens that it forces", "", "simplify the schema")
+            return tokens
+
+    def rollback(self, count: int) -> None:
+        """Takes back the last `count` tokens, accepted or forced. Raises ModelFailed if there are not so many."""
+        with self._lock:
+            self._bits = None
+            if count and not self._matcher.rollback(count):
+                raise ModelFailed(f"the grammar cannot take back {count} tokens")
 
     def check(self) -> None:
         """Raises ModelFailed if the grammar met a limit: then its answers mean nothing."""
-        if self._matcher.is_error():
-            raise ModelFailed("the schema's grammar grew beyond its limits", "", "simplify the schema")
+        with self._lock:
+            if self._matcher.is_error():
+                raise ModelFailed("the schema's grammar grew beyond its limits", "", "simplify the schema")
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A compiled JSON Schema. `digest` is the hex SHA-256 of the grammar, in which the order of properties counts."""
+    """A compiled constraint. `digest` is the hex SHA-256 of the grammar, in which the order of properties counts."""
 
     digest: str
     _start: LLMatcher
-    _validator: Validator
+    _check: Check
     _size: int
 
     def matcher(self) -> Matcher:
@@ -75,70 +106,51 @@ class Grammar:
         return Matcher(self._start.deep_copy(), self._size)
 
     def check(self, text: str) -> None:
-        """Raises ModelFailed unless `text` is a JSON value that fits the schema and that the ledger can carry."""
-        try:
-            value = json.loads(text)
-            canonical(value)
-        except (ValueError, RecursionError) as error:
-            raise ModelFailed("the model's answer is not JSON that can be recorded", "", "bound the schema") from error
-        misfit = next(iter(self._validator.iter_errors(value)), None)
-        if misfit is not None:
-            raise ModelFailed(f"the model's answer does not fit the schema's {misfit.validator}", _path(misfit))
-
-
-def _path(error: jsonschema.ValidationError) -> str:
-    """Where in the schema an error lies: its keywords, and nothing of the answer."""
-    return "/".join(str(part)[:40] for part in list(error.absolute_schema_path)[:12])
+        """Raises ModelFailed unless a finished answer is what was asked for, and can be recorded."""
+        self._check.check(text)
 
 
 class Grammars:
-    """Compiles schemas for one model, and keeps the last ones."""
+    """Compiles constraints for one model, and keeps the last ones. Not to be used by two threads at once."""
 
     def __init__(self, tokens: LLTokenizer) -> None:
         self._tokens = tokens
         self._kept: OrderedDict[str, Grammar] = OrderedDict()
 
     def get(self, schema: dict[str, Any]) -> Grammar:
-        """The grammar of a schema. Raises SchemaUnsupported if it is malformed or cannot be enforced."""
-        try:
-            # Not sorted: the order of the properties is the order in which the model writes them.
-            text = json.dumps(schema, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise SchemaUnsupported("the schema is not JSON", "", "give a JSON Schema as an object") from error
-        if len(text) > LONGEST_SCHEMA:
-            raise SchemaUnsupported(f"the schema has {len(text)} characters, more than {LONGEST_SCHEMA}")
-        found = self._kept.get(text)
+        """The grammar of a JSON Schema. Raises SchemaUnsupported if it is malformed or cannot be enforced."""
+        found = self.of(Request((), schema=schema))
+        assert found is not None  # a request with a schema has a grammar
+        return found
+
+    def of(self, request: Request) -> Grammar | None:
+        """The grammar of what an admitted request is bound to: a schema, a regular expression, choices or required
+        tools; None for free text. Raises SchemaUnsupported if it is malformed or cannot be enforced."""
+        key = constraint_key(request)
+        if not key:
+            return None
+        found = self._kept.get(key)
         if found is None:
-            found = self._kept[text] = self._compile(schema, text)
-        self._kept.move_to_end(text)
+            found = self._kept[key] = self._compile(request)
+        self._kept.move_to_end(key)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return found
 
-    def _compile(self, schema: dict[str, Any], text: str) -> Grammar:
-        validator = _validator(schema)
+    def _compile(self, request: Request) -> Grammar:
         try:
-            # Overrides as well, since a schema can carry options of its own under "x-guidance".
-            grammar = LLMatcher.grammar_from_json_schema(text, defaults=_OPTIONS, overrides=_OPTIONS)
-        except ValueError as error:
-            raise SchemaUnsupported("the schema must be an object", "", "give a JSON Schema as an object") from error
-        matcher = LLMatcher(self._tokens, grammar, log_level=0)
+            bound = constraint(request)
+        except RecursionError as error:
+            raise SchemaUnsupported("the schema is nested too deeply") from error
+        matcher = LLMatcher(self._tokens, bound.grammar, log_level=0)
+        if not matcher.is_error() and not matcher.get_grammar_warnings():
+            # The first mask builds what all the later ones use.
+            matcher.compute_bitmask()
         if matcher.is_error() or matcher.get_grammar_warnings():
             reason = " ".join((matcher.get_error() or "; ".join(matcher.get_grammar_warnings())).split())
+            if reason.startswith("oneOf"):
+                reason = "oneOf with options that one value may fit together"
             raise SchemaUnsupported(
                 f"the schema cannot be enforced: {reason[:300]}", "", "leave that out, or write it in another way"
             )
-        return Grammar(sha256(grammar.encode()), matcher, validator, self._tokens.vocab_size)
-
-
-def _validator(schema: dict[str, Any]) -> Validator:
-    """An independent validator with an empty registry, so that no reference is ever fetched."""
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        place = "/".join(str(part) for part in error.absolute_path)
-        raise SchemaUnsupported("this is not a JSON Schema", place[:200], "correct it") from error
-    except RecursionError as error:
-        raise SchemaUnsupported("the schema is nested too deeply") from error
-    return kind(schema, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
+        return Grammar(sha256(bound.grammar.encode()), matcher, bound.check, self._tokens.vocab_size)

@@ -1,7 +1,8 @@
-"""The only door to llama.cpp: one model, one context, one sequence of tokens in its KV memory.
+"""The only door to llama.cpp: one model, one context, and one KV memory for many sequences.
 
-It knows no chat, no grammar and no sampling. All calls must come from the thread that loaded it. llama.cpp ends the
-process on some misuse (more tokens than n_batch, positions that do not continue); every such case is refused here.
+It knows no chat, no grammar and no sampling. All calls but `tokenize` must come from the thread that loaded it.
+llama.cpp ends the process on some misuse (more tokens than n_batch, positions that do not continue, sequence ids out of
+range); every such case is refused here.
 """
 
 import ctypes
@@ -19,12 +20,16 @@ import numpy as np
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
+from models.engine.batch import Batch
+from models.engine.sequence import Slice
 from models.engine.vocabulary import Vocabulary
 from store.records.errors import ModelFailed, SettingsError, Unreachable
 
 Floats = NDArray[np.float32]
-BATCH = 256
-"""Tokens computed in one pass at most: small enough that a deadline is noticed in time, large enough to be fast."""
+BATCH = 512
+"""Tokens computed in one step at most: small enough that a deadline is noticed in time, large enough to be fast."""
+MOST_SEQUENCES = 256
+"""Sequence ids that llama.cpp knows (LLAMA_MAX_SEQ): those below the number of slots run, the others only park."""
 LONGEST_TEXT = 2**24
 """Bytes of one text at most: more than the largest contexts hold."""
 SEQUENCES = 16
@@ -70,10 +75,14 @@ llama.llama_backend_init()
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How a model is loaded. `context` and `threads` are numbers above 0; -1 `gpu_layers` means all of them."""
+    """How a model is loaded. `cells` (of KV memory), `threads` and `slots` (sequences at a time) are above 0.
 
-    context: int
+    -1 `gpu_layers` means all of them.
+    """
+
+    cells: int
     threads: int
+    slots: int = 1
     gpu_layers: int = -1
     embedding: bool = False
     debug: bool = False
@@ -102,18 +111,18 @@ class Runner:
         self._vocab: Any = llama.llama_model_get_vocab(self._model)
         self._memory: Any = llama.llama_get_memory(self._context)
         self.offloaded = _log.offloaded
-        # llama.cpp rounds the context up; what was asked for is what is promised.
-        self.context = min(load.context, int(llama.llama_n_ctx(self._context)))
+        # llama.cpp rounds the memory up; what was asked for is what is promised.
+        self.cells = min(load.cells, int(llama.llama_n_ctx(self._context)))
+        self.slots = load.slots
+        self.build = f"llama-cpp-python {llama.__version__} gpu-layers {self.offloaded}"
+        """What must be the same for a saved state to be read again, the model aside."""
         self.width = int(llama.llama_model_n_embd(self._model))
         self.vocabulary = _read_vocabulary(self._vocab)
+        # The state of a recurrent layer has no positions: nothing of it can be shared or cut back.
+        self.divisible = not (llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
         self.device_ns = 0
-        self._size = BATCH if not load.embedding else load.context
-        self._batch = llama.llama_batch_init(self._size, 0, 1)
-        self._tokens, self._positions, self._outputs = (
-            np.ctypeslib.as_array(pointer, (self._size,))
-            for pointer in (self._batch.token, self._batch.pos, self._batch.logits)
-        )
-        np.ctypeslib.as_array(self._batch.n_seq_id, (self._size,))[:] = 1
+        self._batch = Batch(load.cells if load.embedding else BATCH)
+        self._struct = _struct(self._batch)
 
     def tokenize(self, text: str, *, controls: bool = False, ends: bool = False) -> list[int]:
         """The ids of `text`; `controls` reads the texts of control tokens as such, `ends` adds the model's first and
@@ -131,45 +140,70 @@ class Runner:
             raise ModelFailed(f"llama.cpp could not tokenize a text of {len(data)} bytes")
         return list(ids[:count])
 
-    def decode(self, tokens: Sequence[int], position: int, *, rows: int = 1) -> Floats:
-        """Computes `tokens` at `position` and following; they join the KV memory.
+    def compute(self, parts: Sequence[Slice]) -> Floats:
+        """Computes slices of several sequences in one pass; their tokens join the KV memory.
 
-        Returns the logits after the last `rows` of them, float32 (rows, vocabulary): a view, valid until the next call.
+        Returns the logits of the outputs in order, float32 (outputs, vocabulary): a view, valid until the next call.
+        Raises ModelFailed if the memory has no room or llama.cpp fails; then nothing in the memory can be trusted.
         """
-        count = len(tokens)
-        if not 0 < rows <= count <= self._size or not 0 <= position <= self.context - count:
-            raise ModelFailed(f"{count} tokens at position {position} do not fit the context", "", "")
-        self._tokens[:count] = tokens
-        self._positions[:count] = np.arange(position, position + count)
-        self._outputs[:count] = 0
-        self._outputs[count - rows : count] = 1
-        self._fill(count, [0] * count)
-        self._compute(llama.llama_decode)
+        self._batch.clear()
+        for part in parts:
+            slot = part.sequence.slot
+            if not 0 <= slot < self.slots or llama.llama_memory_seq_pos_max(self._memory, slot) + 1 != part.start:
+                raise ModelFailed(f"position {part.start} does not continue what sequence {slot} has computed")
+            self._batch.add(slot, part.start, part.tokens, part.outputs)
+        self._run(llama.llama_decode)
+        rows = sum(part.outputs for part in parts)
+        if not rows:
+            return np.empty((0, len(self.vocabulary.pieces)), np.float32)
         logits = llama.llama_get_logits(self._context)
         return np.ctypeslib.as_array(logits, (rows, len(self.vocabulary.pieces)))
 
-    def truncate(self, length: int) -> bool:
-        """Forgets the KV of all tokens from position `length` on.
+    def share(self, source: int, target: int, start: int, end: int) -> None:
+        """Makes the cells of `source` at positions start to end (exclusive) those of `target` as well: no copy."""
+        self._check(source, target)
+        llama.llama_memory_seq_cp(self._memory, source, target, start, end)
 
-        False if the model's memory cannot be cut there (recurrent models); then it forgets everything.
-        """
-        if llama.llama_memory_seq_rm(self._memory, 0, length, -1):
-            return True
+    def drop(self, sequence: int, start: int, end: int) -> None:
+        """Takes the cells at positions start to end (exclusive; -1: all that follow) away from a sequence id."""
+        self._check(sequence)
+        if not llama.llama_memory_seq_rm(self._memory, sequence, start, end):
+            raise ModelFailed("the model's memory cannot be cut there")
+
+    def forget(self) -> None:
+        """Clears the KV memory of all sequences."""
         llama.llama_memory_clear(self._memory, True)
-        return length == 0
+
+    def state(self, sequence: int) -> bytes:
+        """What the KV memory holds for a sequence, as `restore` takes it. Raises ModelFailed if that is nothing."""
+        self._check(sequence)
+        buffer = (ctypes.c_uint8 * llama.llama_state_seq_get_size(self._context, sequence))()
+        size = llama.llama_state_seq_get_data(self._context, buffer, len(buffer), sequence)
+        if not size:
+            raise ModelFailed("the model's state cannot be saved")
+        return bytes(memoryview(buffer)[:size])
+
+    def restore(self, sequence: int, state: bytes) -> None:
+        """Puts a state back, for a sequence that holds nothing. It must come from `state` and the same build.
+
+        Raises ModelFailed if llama.cpp does not take it.
+        """
+        self._check(sequence)
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if llama.llama_state_seq_set_data(self._context, buffer, len(state), sequence) != len(state):
+            self.drop(sequence, 0, -1)
+            raise ModelFailed("the saved state does not fit the model", "", "delete the file")
 
     def encode(self, texts: Sequence[Sequence[int]]) -> Floats:
-        """The pooled vectors of up to SEQUENCES token sequences that fit one context: float32 (texts, width)."""
-        count = sum(map(len, texts))
-        if not 0 < len(texts) <= SEQUENCES or not 0 < count <= self._size or not all(texts):
-            raise ModelFailed(f"{len(texts)} texts of {count} tokens do not fit one pass", "", "")
-        self._tokens[:count] = np.concatenate([np.asarray(text, np.int32) for text in texts])
-        self._positions[:count] = np.concatenate([np.arange(len(text)) for text in texts])
-        self._outputs[:count] = 1
-        self._fill(count, [number for number, text in enumerate(texts) for _ in text])
+        """The pooled vectors of up to SEQUENCES token sequences that fit the memory: float32 (texts, width)."""
+        if not 0 < len(texts) <= SEQUENCES or not all(texts):
+            raise ModelFailed(f"{len(texts)} texts do not fit one pass")
+        self._batch.clear()
+        for number, text in enumerate(texts):
+            self._batch.add(number, 0, text, len(text))
         if self._memory:
-            llama.llama_memory_clear(self._memory, True)
-        self._compute(llama.llama_decode if self._memory else llama.llama_encode)
+            self.forget()
+        self._run(llama.llama_decode if self._memory else llama.llama_encode)
         vectors = np.empty((len(texts), self.width), np.float32)
         for number in range(len(texts)):
             pooled = llama.llama_get_embeddings_seq(self._context, number)
@@ -196,25 +230,40 @@ class Runner:
     def close(self) -> None:
         """Frees the model; the runner cannot be used afterwards."""
         if self._context:
-            llama.llama_batch_free(self._batch)
             llama.llama_free(self._context)
         if self._model:
             llama.llama_model_free(self._model)
         self._context = self._model = None
 
-    def _fill(self, count: int, sequences: list[int]) -> None:
-        self._batch.n_tokens = count
-        for row, sequence in enumerate(sequences):
-            self._batch.seq_id[row][0] = sequence
+    def _check(self, *sequences: int) -> None:
+        if not all(0 <= each < MOST_SEQUENCES for each in sequences):
+            raise ModelFailed("a sequence id is out of range")
 
-    def _compute(self, call: Any) -> None:
+    def _run(self, call: Any) -> None:
         """Runs the batch and waits for the device, so that the time counted is the device's and not the queue's."""
+        self._struct.n_tokens = self._batch.used
         started = time.perf_counter_ns()
-        code = call(self._context, self._batch)
+        code = call(self._context, self._struct)
         llama.llama_synchronize(self._context)
         self.device_ns += time.perf_counter_ns() - started
         if code != 0:
-            raise ModelFailed(f"llama.cpp could not compute a batch of {self._batch.n_tokens} tokens (code {code})")
+            raise ModelFailed(f"llama.cpp could not compute a batch of {self._batch.used} tokens (code {code})")
+
+
+def _struct(batch: Batch) -> Any:
+    """The llama_batch over a batch's arrays, which must outlive it."""
+
+    def pointer(array: NDArray[Any], kind: Any) -> Any:
+        return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
+
+    return llama.llama_batch(
+        n_tokens=0,
+        token=pointer(batch.tokens, ctypes.c_int32),
+        pos=pointer(batch.positions, ctypes.c_int32),
+        n_seq_id=pointer(batch.counts, ctypes.c_int32),
+        seq_id=pointer(batch.pointers, ctypes.POINTER(ctypes.c_int32)),
+        logits=pointer(batch.outputs, ctypes.c_int8),
+    )
 
 
 def _read_vocabulary(vocab: Any) -> Vocabulary:
@@ -257,7 +306,7 @@ def _model_settings(load: Load) -> Any:
 
 def _context_settings(load: Load) -> Any:
     settings = llama.llama_context_default_params()
-    settings.n_ctx = load.context
+    settings.n_ctx = load.cells
     settings.n_threads = settings.n_threads_batch = load.threads
     settings.kv_unified = True
     settings.no_perf = True
@@ -269,11 +318,11 @@ def _context_settings(load: Load) -> Any:
     settings.swa_full = True
     if load.embedding:
         settings.embeddings = True
-        settings.n_batch = settings.n_ubatch = load.context
+        settings.n_batch = settings.n_ubatch = load.cells
         settings.n_seq_max = SEQUENCES
     else:
         settings.n_batch = settings.n_ubatch = BATCH
-        settings.n_seq_max = 1
+        settings.n_seq_max = load.slots
     return settings
 
 

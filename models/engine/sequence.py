@@ -1,55 +1,96 @@
-"""One answer in the making: its prompt, what was generated, how much more may be, and why it stopped."""
+"""One answer in the making: its tokens, how many of them are computed, and what it waits for. Plain state.
 
-from collections.abc import Sequence as Tokens
+There is no phase of prefill and none of decoding: a sequence has tokens, the first `computed` of which stand in the KV
+memory, and every step computes some more. Once all are, the logits after the last one yield the next.
+"""
+
+import itertools
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.engine.grammar import Matcher
+import numpy as np
+from numpy.typing import NDArray
 
-Stop = Literal["", "end", "length", "deadline"]
+from models.engine.prefix_tree import Node
+
+Stop = Literal["", "end", "length", "deadline", "stop"]
+_numbers = itertools.count()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Sequence:
-    """The state of one generation. `limit` is the most tokens it may generate, sampled and forced together."""
+    """What the scheduler knows of one answer. Times are of the monotonic clock, in seconds.
 
-    prompt: list[int]
-    limit: int
-    ends: Tokens[int]
-    matcher: Matcher | None = None
-    reused: int = 0
-    generated: list[int] = field(default_factory=list)
-    sampled: int = 0
+    `tokens` begin with the prompt, `prompt` tokens long; `keep` is how many of these may be shared with others (a reply
+    that is only scored may not); `space` is whose prefixes it may share; `streams` says that somebody watches.
+    """
+
+    tokens: list[int]
+    prompt: int
+    keep: int
+    space: str = ""
+    priority: int = 0
+    arrived: float = 0.0
+    deadline: float = math.inf
+    streams: bool = False
+    outputs_from: int = -1
+    """The first position whose logits are needed; -1 if only those that yield the next token are."""
+    number: int = field(default_factory=lambda: next(_numbers))
+    draft: list[int] = field(default_factory=list)
+    """Tokens that may follow, to be computed along with the rest and kept as far as they turn out to be right."""
     stop: Stop = ""
 
+    slot: int = -1
+    """The sequence id it runs under, -1 while it waits."""
+    computed: int = 0
+    private: int = 0
+    """How many KV cells only it holds."""
+    stand: Node | None = None
+    """Where it stands in the prefix tree, pinned."""
+    running: bool = False
+    """Whether its prompt is computed, so that every step yields a token."""
+    reused: int = 0
+    """How many tokens of the prompt it was given instead of computing them."""
+    preempted: bool = False
+    array: NDArray[np.int32] = field(init=False)
+    """The prompt as an array: int32 (prompt,)."""
+
+    def __post_init__(self) -> None:
+        self.array = np.asarray(self.tokens[: self.prompt], np.int32)
+
     @property
-    def forced(self) -> int:
-        """How many of the generated tokens the grammar forced."""
-        return len(self.generated) - self.sampled
+    def shareable(self) -> NDArray[np.int32]:
+        """The tokens that it need not compute itself if another has; the last one it must, for its logits."""
+        return self.array[: min(self.keep, self.prompt - 1)]
 
-    def begin(self) -> list[int]:
-        """The tokens that the grammar forces before anything is sampled."""
-        return self._force()
+    @property
+    def pending(self) -> int:
+        """How many of its tokens are still to be computed."""
+        return len(self.tokens) - self.computed
 
-    def take(self, token: int) -> list[int]:
-        """Adds a sampled token (which the matcher has accepted) and what the grammar forces after it.
+    @property
+    def first_output(self) -> int:
+        """The first position whose logits are needed."""
+        return len(self.tokens) - 1 if self.outputs_from < 0 else self.outputs_from
 
-        Returns the tokens that were added; they are to be computed next, unless `stop` is set.
-        """
-        self.generated.append(token)
-        self.sampled += 1
-        if token in self.ends:
-            self.stop = "end"
-            return [token]
-        return [token, *self._force()]
 
-    def _force(self) -> list[int]:
-        forced = self.matcher.forced(self.limit - len(self.generated)) if self.matcher else []
-        self.generated += forced
-        if self.matcher:
-            self.matcher.check()
-        if self.matcher and self.matcher.done:
-            self.stop = "end"
-        elif len(self.generated) >= self.limit:
-            self.stop = "length"
-        return forced
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one step computes of a sequence: `tokens` at position `start` and following.
+
+    `outputs` is how many of the last of them need logits; `drafted` how many of the last are a draft; `whole` whether
+    all that was pending is among them.
+    """
+
+    sequence: Sequence
+    start: int
+    tokens: list[int]
+    outputs: int
+    drafted: int
+    whole: bool
+
+    @property
+    def end(self) -> int:
+        """The position after its last token."""
+        return self.start + len(self.tokens)

@@ -21,10 +21,22 @@ class Vocabulary:
     begin: int
     begins: bool
 
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to a text: none if it is a control token."""
+        return b"" if token in self.controls else self.pieces[token]
+
     def text(self, tokens: Iterable[int]) -> str:
         """The text of tokens, without control tokens. Bytes that are not UTF-8 become U+FFFD."""
         data = b"".join(self.pieces[token] for token in tokens if token not in self.controls)
         return data.decode("utf-8", "replace")
+
+    def marked_text(self, tokens: Iterable[int]) -> str:
+        """The text of tokens with the control tokens written out, but for those that end an answer or begin a prompt.
+
+        Some models mark a tool call with control tokens, and tool_calls.parse needs them; `text` is what people read.
+        """
+        left_out = {*self.ends, self.begin}
+        return b"".join(self.pieces[token] for token in tokens if token not in left_out).decode("utf-8", "replace")
 
     def text_of(self, token: int) -> str:
         """How one token is written in a chat template; an empty text for -1."""

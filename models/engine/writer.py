@@ -1,108 +1,145 @@
-"""Writes and scores answers with one loaded chat model. Runs on the engine's thread, one sequence at a time."""
+"""Between text and tokens: turns a request into an answer for the loop, and what came of it into a completion.
 
-from collections.abc import Callable, Sequence
+Runs on the callers' threads, beside the engine's own: templates, tokens, grammars, and the last check of an answer.
+"""
+
+import time
+from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.engine.answer import Reply, Score
 from models.engine.grammar import Grammar, Grammars
-from models.engine.prefix import Prefix
+from models.engine.prefix_tree import common
 from models.engine.prompt import Prompt
-from models.engine.runner import BATCH, Runner
+from models.engine.runner import Runner
 from models.engine.sampler import Sampler
-from models.engine.sequence import Sequence as Answer
+from models.engine.sequence import Sequence as Tokens
+from models.engine.stops import Stops
+from models.engine.tool_calls import parse
 from models.errors import ContextOverflow
-from models.request import Message, Request
+from models.model import Model
+from models.request import Completion, Message, Request
+from store.records.canonical import sha256
 from store.records.errors import ModelFailed, SettingsError
 
-Expired = Callable[[], bool]
+LONGEST_CHOICE = 256
+"""Tokens of one reply that can be scored."""
 
 
 class Writer:
-    """A chat model that answers. `name` is the model's, for errors."""
+    """A chat model that answers. `context` is the most tokens of a prompt and its answer together."""
 
-    def __init__(self, runner: Runner, template: str, name: str) -> None:
+    def __init__(self, runner: Runner, model: Model, context: int, *, jump: bool = True) -> None:
         """Raises SettingsError if the chat template cannot be read."""
-        self._runner, self._name = runner, name
+        self._runner, self._model, self._context, self._jump = runner, model, context, jump
         self._words = runner.vocabulary
-        self._prompt = Prompt(template, self._words, lambda text: runner.tokenize(text, controls=True))
-        self._prefix = Prefix(runner, BATCH)
-        self._grammars = Grammars(runner.grammar_tokens())
+        self._prompt = Prompt(model.template, self._words, lambda text: runner.tokenize(text, controls=True))
+        self._grammars, self._compiling = Grammars(runner.grammar_tokens()), Lock()
 
-    def grammar(self, request: Request) -> Grammar | None:
-        """The grammar of a request's schema, if it has one. Raises SchemaUnsupported if it cannot be enforced."""
-        return None if request.schema is None else self._grammars.get(request.schema)
+    def reply(self, request: Request, arrived: float) -> Reply:
+        """What the loop needs to answer a request; it may be complete already, if its grammar leaves no choice.
 
-    def write(self, request: Request, grammar: Grammar | None, sampler: Sampler, expired: Expired) -> Answer:
-        """Generates until the answer ends, the allowance or the context is spent, or time expired.
-
-        Raises ContextOverflow if the prompt does not fit, ModelFailed if it is over its allowance.
+        Raises ContextOverflow if the prompt does not fit, ModelFailed if it is over its allowance, SchemaUnsupported if
+        its schema cannot be enforced.
         """
-        prompt = self._tokens(request.messages)
+        prompt = self._tokens(request)
+        grammar = self._grammar(request)
+        reply = Reply(
+            self._sequence(request, prompt, arrived),
+            sampler=Sampler.of(request),
+            vocabulary=self._words,
+            limit=min(request.max_tokens, self._context - len(prompt)),
+            matcher=grammar.matcher() if grammar else None,
+            stops=Stops(request.stop),
+            jump=self._jump and not request.logprobs,
+            measures=request.logprobs,
+        )
+        reply.begin()
+        return reply
+
+    def scores(self, request: Request, choices: Sequence[str], arrived: float) -> list[Score]:
+        """What the loop needs to score each choice as the whole reply to a request. Raises as `reply` does."""
+        prompt = self._tokens(request)
+        scores = []
+        for choice in choices:
+            tokens = self._runner.tokenize(choice)
+            if not 0 < len(tokens) <= LONGEST_CHOICE:
+                raise SettingsError(f"a choice has {len(tokens)} tokens, and 1 to {LONGEST_CHOICE} can be scored")
+            if len(prompt) + len(tokens) > self._context:
+                raise ContextOverflow(len(prompt) + len(tokens), self._context, self._model.name)
+            sequence = self._sequence(request, prompt + tokens, arrived)
+            # The prompt is worth parking, the choice is not; and the last token of the prompt has to be computed.
+            sequence.keep, sequence.outputs_from = len(prompt) - 1, len(prompt) - 1
+            scores.append(Score(sequence, ends=self._words.ends))
+        return scores
+
+    def prefix(self, request: Request) -> Tokens:
+        """The tokens with which every prompt begins that has the request's messages and then the user's.
+
+        Raises SettingsError if there are none.
+        """
+        ways = [self._prompt.tokens([*request.messages, Message("user", text)], request.tools) for text in "ab"]
+        length = common(*(np.asarray(way, np.int32) for way in ways))
+        if not 0 < length < self._context:
+            raise SettingsError(f"the messages make a prefix of {length} tokens", self._model.name, "give others")
+        return self._sequence(request, ways[0][:length], time.monotonic())
+
+    def completion(self, request: Request, reply: Reply) -> Completion:
+        """The record of an answer. One with a grammar that came to its end is checked again before it is given out.
+
+        Raises ModelFailed if it does not fit.
+        """
+        sequence = reply.sequence
+        assert sequence.stop
+        grammar = self._grammar(request)
+        text = reply.stops.text
+        if grammar is not None and sequence.stop == "end":
+            grammar.check(text)
+        # Some models mark a call with control tokens, which are no text.
+        parsed = parse(self._words.marked_text(reply.generated), request.tools)
+        return Completion(
+            text=parsed.text if parsed.calls else text,
+            stop=sequence.stop,
+            model=self._model.name,
+            model_digest=self._model.sha256,
+            prompt_digest=sha256(np.asarray(sequence.array, "<i4").tobytes()),
+            grammar_digest=grammar.digest if grammar else "",
+            seed=request.seed,
+            sampler=reply.sampler.name,
+            prompt_tokens=sequence.prompt,
+            reused_tokens=sequence.reused,
+            sampled_tokens=reply.sampled,
+            forced_tokens=reply.forced,
+            queue_ms=reply.since_arrival_ms(reply.started or reply.last),
+            first_token_ms=reply.since_arrival_ms(reply.first),
+            device_ms=round(reply.device_ns / 1e6),
+            token_ids=tuple(reply.generated),
+            logprobs=tuple(reply.logprobs),
+            tool_calls=parsed.calls,
+        )
+
+    def _grammar(self, request: Request) -> Grammar | None:
+        with self._compiling:
+            return self._grammars.of(request)
+
+    def _sequence(self, request: Request, tokens: list[int], arrived: float) -> Tokens:
+        return Tokens(
+            tokens,
+            prompt=len(tokens),
+            keep=len(tokens),
+            space=request.space,
+            priority=request.priority,
+            arrived=arrived,
+            deadline=arrived + request.deadline_s,
+        )
+
+    def _tokens(self, request: Request) -> list[int]:
+        prompt = self._prompt.tokens(request.messages, request.tools)
         if 0 < request.max_prompt_tokens < len(prompt):
             what = f"the prompt has {len(prompt)} tokens, and its allowance is {request.max_prompt_tokens}"
-            raise ModelFailed(what, self._name, "raise prompt_tokens_per_proposal, or ask for less at once")
-        answer = Answer(
-            prompt=prompt,
-            limit=min(request.max_tokens, self._runner.context - len(prompt)),
-            ends=self._words.ends,
-            matcher=grammar.matcher() if grammar else None,
-        )
-        pending = answer.begin()
-        if answer.stop:
-            return answer
-        answer.reused = self._prefix.keep(prompt)
-        pending = prompt[answer.reused :] + pending
-        while not answer.stop:
-            logits = self._prefix.feed(pending, expired)
-            if logits is None:
-                answer.stop = "deadline"
-            else:
-                pending = answer.take(sampler.choose(logits[0], answer.matcher))
-        return answer
-
-    def score(
-        self, messages: Sequence[Message], choices: Sequence[str], expired: Expired
-    ) -> tuple[list[tuple[float, int]], int, int] | None:
-        """The log-likelihood of each choice as the assistant's whole reply, and the number of its tokens.
-
-        Returns those, the tokens of the prompt, and how many of them were reused; None if time expired. The end of the
-        reply counts as one token, so that a choice is not favoured for being the beginning of another.
-        """
-        prompt = self._tokens(messages)
-        replies = [self._runner.tokenize(choice) for choice in choices]
-        for reply in replies:
-            if not 0 < len(reply) <= BATCH:
-                raise SettingsError(f"a choice has {len(reply)} tokens, and 1 to {BATCH} can be scored")
-            if len(prompt) + len(reply) > self._runner.context:
-                raise ContextOverflow(len(prompt) + len(reply), self._runner.context, self._name)
-        reused = self._prefix.keep(prompt)
-        logits = self._prefix.feed(prompt[reused:], expired)
-        if logits is None:
-            return None
-        first = logits[0].copy()
-        scores = []
-        for reply in replies:
-            self._prefix.keep([*prompt, -1])
-            if len(self._prefix) < len(prompt):
-                # A model that cannot forget a part has forgotten all of it.
-                self._prefix.feed(prompt, lambda: False)
-            after = self._prefix.feed(reply, expired, rows=len(reply))
-            if after is None:
-                return None
-            scores.append((self._likelihood(np.vstack([first, after]), reply), len(reply) + 1))
-        return scores, len(prompt), reused
-
-    def _likelihood(self, logits: NDArray[np.float32], reply: Sequence[int]) -> float:
-        """ln p(reply, then an end token), for logits (1 + tokens, vocabulary) before each of these."""
-        rows = logits.astype(np.float64)
-        rows -= rows.max(axis=1, keepdims=True)
-        rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
-        ended = np.log(np.exp(rows[-1, list(self._words.ends)]).sum()) if self._words.ends else 0.0
-        return float(rows[np.arange(len(reply)), list(reply)].sum() + ended)
-
-    def _tokens(self, messages: Sequence[Message]) -> list[int]:
-        prompt = self._prompt.tokens(messages)
-        if not 0 < len(prompt) < self._runner.context:
-            raise ContextOverflow(len(prompt), self._runner.context, self._name)
+            raise ModelFailed(what, self._model.name, "raise prompt_tokens_per_proposal, or ask for less at once")
+        if not 0 < len(prompt) < self._context:
+            raise ContextOverflow(len(prompt), self._context, self._model.name)
         return prompt

@@ -1,10 +1,13 @@
 """Embeddings: equal to an independent forward pass of the original weights, and sensible."""
 
 import importlib.util
+import itertools
 import math
+import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from safetensors.numpy import load_file
 
 from models.engine.engine import Engine
 from models.request import Request
-from store.records.errors import SettingsError
+from store.records.canonical import sha256
+from store.records.errors import ModelFailed, SettingsError
 
 SENTENCES = [
     "The gateway answers 503 after the rollout of a new configuration.",
@@ -87,31 +91,62 @@ class Reference:
 def test_equals_an_independent_forward_pass(embedding: Engine) -> None:
     reference = Reference()
     expected = np.stack([reference.embed(text) for text in SENTENCES])
-    np.testing.assert_allclose(embedding.embed(SENTENCES), expected, atol=2e-3)
+    np.testing.assert_allclose(embedding.embed(SENTENCES).vectors, expected, atol=2e-3)
 
 
 def test_a_paraphrase_is_nearer_than_another_subject(embedding: Engine) -> None:
-    fault, paraphrase, pie = embedding.embed(SENTENCES[:3])
+    fault, paraphrase, pie = np.array(embedding.embed(SENTENCES[:3]).vectors)
     assert fault @ paraphrase > fault @ pie + 0.3
 
 
 def test_vectors_have_length_one_and_do_not_depend_on_company(embedding: Engine) -> None:
     texts = [f"service {number} is {'down' * (number % 7)}" for number in range(40)]
-    together = embedding.embed(texts)
+    together = np.array(embedding.embed(texts).vectors)
     assert together.shape == (40, 384)
-    assert together.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    alone = np.vstack([embedding.embed([text]) for text in texts[:5]])
+    alone = np.vstack([embedding.embed([text]).vectors for text in texts[:5]])
     np.testing.assert_allclose(together[:5], alone, atol=1e-4)
-    assert embedding.embed([]).shape == (0, 384)
+    assert (embedding.embed([]).vectors, embedding.embed([]).tokens) == ([], 0)
 
 
 def test_nothing_of_a_long_text_is_lost(embedding: Engine) -> None:
     # The model reads 256 tokens; the end of these texts lies far beyond them.
     filler = "The weather was fine and nothing happened. " * 30
     telling = filler + "The database lost all orders after the disk was full. " * 30
-    plain, told, subject = embedding.embed([filler, telling, "The database lost all orders, the disk was full."])
+    done = embedding.embed([filler, telling, "The database lost all orders, the disk was full."])
+    plain, told, subject = np.array(done.vectors)
     assert subject @ told > subject @ plain + 0.2
+
+
+def test_an_embedding_says_which_model_made_it_from_which_tokens_and_what_it_cost(embedding: Engine) -> None:
+    done, again = embedding.embed(SENTENCES), embedding.embed(SENTENCES)
+    assert (done.model, done.model_digest) == (embedding.model.name, embedding.model.sha256)
+    ids = [embedding._runner.tokenize(text, ends=True) for text in SENTENCES]
+    assert done.tokens == sum(map(len, ids))
+    assert done.prompt_digest == again.prompt_digest == sha256(np.array([*itertools.chain(*ids)], "<i4").tobytes())
+    assert done.prompt_digest != embedding.embed(SENTENCES[::-1]).prompt_digest
+    assert done.device_ms > 0
+    assert done.queue_ms >= 0
+
+
+def test_the_allowance_of_an_embedding_is_never_exceeded(embedding: Engine) -> None:
+    texts = ["one two three", "four " * 400]
+    tokens = embedding.embed(texts).tokens
+    assert embedding.embed(texts, max_tokens=tokens).tokens == tokens
+    computed = embedding.counters["prompt_tokens"]
+    with pytest.raises(ModelFailed, match=f"have {tokens} tokens, and their allowance is {tokens - 1}"):
+        embedding.embed(texts, max_tokens=tokens - 1)
+    assert embedding.counters["prompt_tokens"] == computed
+    with pytest.raises(ModelFailed, match="deadline"):
+        embedding.embed(texts, deadline_s=1, arrived=time.monotonic() - 2)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_tokens": -1}, {"max_tokens": 1.5}, {"deadline_s": 0}, {"deadline_s": math.nan}]
+)
+def test_limits_that_make_no_sense_are_refused(embedding: Engine, limits: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(limits))):
+        embedding.embed(["text"], **limits)
 
 
 @pytest.mark.parametrize("texts", [["\ud800"], [b"bytes"], "one text", [None]])

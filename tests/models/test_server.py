@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from models.engine.runner import accelerated
@@ -38,13 +37,13 @@ def test_models_are_loaded_when_asked_for_and_reported(
     assert server.loaded() == ()
     done = server.generate(ask("Yes or no?", schema={"enum": ["yes", "no"]}))
     scores = server.score(ask("Yes or no?"), ["yes", "no"])
-    vectors = server.embed(["one", "two"])
+    embedded = server.embed(["one", "two"], max_tokens=0, deadline_s=60)
     assert len(scores) == 2
-    assert vectors.shape == (2, 384)
-    assert vectors.dtype == np.float32
+    assert [len(vector) for vector in embedded.vectors] == [384, 384]
     assert tuple(events) == server.loaded()
     chat, embedding = events
     assert (chat.name, chat.sha256, chat.context) == (done.model, done.model_digest, 1024)
+    assert (embedding.name, embedding.sha256) == (embedded.model, embedded.model_digest)
     assert (embedding.name, embedding.sha256) == ("all-minilm-l6-v2", registry.get(kind="embedding").sha256)
     stats = server.stats()
     assert json.loads(json.dumps(stats)) == stats
