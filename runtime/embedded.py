@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from rich.console import Console
 
-from runtime.cli.site import plain, show
+from runtime.cli.page import plain, show
 from runtime.folders import only_ours
 from runtime.gate.inventory import Inventory
 from runtime.gateway.client import Client
@@ -38,8 +38,8 @@ def models_folder(settings: Settings) -> Path:
 
 
 def catalogs(files: Sequence[Path]) -> tuple[Catalog, ...]:
-    """The tools files, read. Raises SettingsError."""
-    return tuple(load(path) for path in files)
+    """The tools files, read. Raises SettingsError, also if others could have written one: it names programs to run."""
+    return tuple(load(only_ours(path)) for path in files)
 
 
 def inventory(path: Path | None) -> Inventory:

@@ -1,4 +1,5 @@
-"""Private folders: made 0700, and refused when somebody else could have put them there.
+"""Who can have put a file or a folder where it is: private folders are made 0700, and what decides what may be done is
+refused when somebody else could have written or exchanged it.
 
 Never follows a link to the folder itself, and never changes the mode of a folder it did not make: told to use /tmp, it
 would lock everybody else out.
@@ -9,6 +10,8 @@ import stat
 from pathlib import Path
 
 from store.records.errors import SettingsError
+
+WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def private_folder(folder: Path) -> Path:
@@ -37,27 +40,41 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
-def only_ours(file: Path) -> Path:
-    """`file`, if nobody but this user and root can have written it: it decides what may be done.
+def only_ours(path: Path) -> Path:
+    """`path`, a file or a folder that decides what may be done, if nobody but this user and root can have written it.
 
-    Raises SettingsError if somebody else owns or may write it, or it cannot be looked at.
+    Raises SettingsError if somebody else owns it or the folder it lies in, its group or others may write either (the
+    service's own group, too: its members are those whom policy judges), a folder further up lets others exchange it,
+    or it cannot be looked at. A link must pass where it lies and where it leads.
     """
     try:
-        found = file.stat()
+        found = path.stat()
+        places = dict.fromkeys(place.parent for place in (path.absolute(), path.resolve()))
+        above = {parent: parent.stat() for place in places for parent in place.parents}
+        folders = {place: place.stat() for place in places}
     except OSError as error:
-        raise SettingsError(f"cannot read the file: {error.strerror}", str(file), "check the path") from None
+        raise SettingsError(f"cannot be read: {error.strerror}", str(path), "check the path") from None
     if found.st_uid not in (os.geteuid(), 0):
-        raise SettingsError("the file belongs to another user", str(file), "remove it or make it yours")
-    if stat.S_IMODE(found.st_mode) & 0o022:
-        raise SettingsError("others can write the file", str(file), f"chmod go-w {file}")
-    return file
+        raise SettingsError("it belongs to another user", str(path), "remove it or make it yours")
+    if stat.S_IMODE(found.st_mode) & WRITABLE:
+        raise SettingsError("others can write it", str(path), f"chmod go-w {path}")
+    for folder, status in folders.items():
+        if _exchangeable(status, WRITABLE):
+            raise SettingsError(f"others could exchange it in {folder}", str(path), f"chmod go-w {folder}")
+    for folder, status in above.items():
+        if _exchangeable(status):
+            raise SettingsError(f"others could exchange it in {folder}", str(path), "choose another place")
+    return path
 
 
-def _exchangeable(status: os.stat_result) -> bool:
-    """Whether somebody else may rename what lies in a folder: its owner, or who may write where no sticky bit is."""
+def _exchangeable(status: os.stat_result, writable: int = 0) -> bool:
+    """Whether somebody else may rename what lies in a folder: its owner, or who may write where no sticky bit is.
+
+    `writable` are the bits that let others in; if not given, those of this user's own group do not.
+    """
     if status.st_uid not in (0, os.geteuid()):
         return True
     if status.st_mode & stat.S_ISVTX:
         return False
     own_group = status.st_gid in (0, os.getegid())
-    return bool(status.st_mode & (stat.S_IWOTH if own_group else stat.S_IWOTH | stat.S_IWGRP))
+    return bool(status.st_mode & (writable or (stat.S_IWOTH if own_group else WRITABLE)))

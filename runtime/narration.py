@@ -82,15 +82,17 @@ def _staged(event: dict[str, Any], payload: dict[str, Any]) -> Line:
     return Line(mark, event["actor"], f"stages {payload['name']} {short(payload['arguments'], 70)}")
 
 
-def _reviewed(_: dict[str, Any], payload: dict[str, Any]) -> Line:
+def _reviewed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
     value = payload["value"]
     tone: Tone = "good" if value["verdict"] == "approve" else "bad"
-    mark: Mark = "model" if (payload.get("detail") or {}).get("completions") else "rule"
+    mark: Mark = "model" if event["model_digest"] else "rule"
     return Line(mark, "reviewer", f"{value['verdict']}s the change set: {short(value['reason'], 70)}", tone)
 
 
 def _decision(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
     if event["decision"] == "allow" and not payload.get("reviewed"):
+        return None
+    if event["decision"] == "suspend" and event["cause"]:  # by a person's word, after which policy is asked again
         return None
     rules = ", ".join(payload.get("policies", ())) or "no policy permits it"
     return Line(

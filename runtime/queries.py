@@ -57,7 +57,7 @@ class LedgerQueries:
         return RunView.model_validate(
             {
                 "run": row.run,
-                "status": row.status,
+                "status": self._status(row),
                 "workflow": row.workflow or str(submission.get("workflow", "")),
                 "principal": row.principal,
                 "task": str(submission.get("task", "")),
@@ -72,6 +72,10 @@ class LedgerQueries:
                 "device_ms": row.device_ms,
             }
         )
+
+    def _status(self, row: RunRow) -> str:
+        """A run of an earlier epoch, which no event of this one tells of, is driven by nobody."""
+        return "interrupted" if row.status == "running" and row.epoch < self._ledger.epoch else row.status
 
     def _payload(self, id: str) -> dict[str, Json]:
         value = self._ledger.payload(id) if id else {}

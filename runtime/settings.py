@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     context: int = Field(0, ge=0, le=1_048_576, description="0: as much as the model was made for")
     gpu_layers: int = Field(-1, ge=-1, description="-1: all that fit")
     require_gpu: bool = False
-    prompt_tokens_per_proposal: int = Field(1500, ge=64, description="what the prompt of one answer may have")
+    prompt_tokens_per_proposal: int = Field(
+        1500, ge=64, description="what the prompt of one answer, or the texts of one embedding, may have"
+    )
     tokens_per_proposal: int = Field(200, ge=16, description="what one answer of a model may generate")
     tokens_per_run: int = Field(20_000, ge=1)
     calls_per_run: int = Field(64, ge=1)

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource
 
+from runtime.folders import only_ours
 from store.records.errors import SettingsError
 
 FILE = "bailiwick.toml"
@@ -94,15 +94,7 @@ def _project_folders(start: Path) -> list[Path]:
 def _read(path: Path, fields: Mapping[str, FieldInfo]) -> SettingsFile:
     """The values in a file that only this user (or root) can have written."""
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if found.st_uid not in (os.geteuid(), 0):
-                raise SettingsError(
-                    "the settings file belongs to another user", str(path), "remove it or make it yours"
-                )
-            if stat.S_IMODE(found.st_mode) & 0o022:
-                raise SettingsError("others can write the settings file", str(path), f"chmod go-w {path}")
-            values = tomllib.load(file)
+        values = tomllib.loads(only_ours(path).read_bytes().decode())
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"the settings file is not TOML: {error}", str(path), "correct it") from error
     except (OSError, UnicodeDecodeError) as error:

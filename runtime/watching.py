@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 from runtime.gateway.backend import Verbs
@@ -63,13 +65,17 @@ class Watcher:
             do = f"`bailiwick resume {view.run} --approve yes` (or no); if a daemon is up, `bailiwick approvals`"
             raise Waiting(f"{view.tool} waits for a person", f"approval {view.approval}", do)
         self.console.print(f"\n[bold]{escape(view.tool)}[/] needs your word, by {escape(', '.join(view.policies))}")
-        shown = view.model_dump(mode="json", include={"arguments", "payload", "requester", "run", "labels", "binding"})
+        shown = view.model_dump(mode="json", include={"arguments", "requester", "run", "labels", "binding"})
         self.console.print_json(data=shown, ensure_ascii=True)
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before this stood there is no answer to it
         while True:
             self.console.print("Approve? Type yes or no: ", end="")
             typed = await self._typed(view.approval)
-            if typed is None or typed in ANSWERS:
-                return None if typed is None else ANSWERS[typed]
+            if typed is None:
+                self.console.print("answered elsewhere")
+                return None
+            if typed in ANSWERS:
+                return ANSWERS[typed]
 
     async def _typed(self, approval: str) -> str | None:
         """The next line from the terminal; None once the approval no longer waits."""
@@ -87,10 +93,11 @@ class Watcher:
                 if done:
                     return line.result().strip().lower() or ("no" if not line.result() else "")
                 if approval not in [each.approval for each in await self.client.approvals()]:
-                    self.console.print("answered elsewhere")
                     return None
         finally:
             loop.remove_reader(sys.stdin.fileno())
+            if not (line.done() and line.result()):
+                self.console.print()  # nobody has ended the line of the question
 
 
 def console_of(stream: TextIO, *, quiet: bool = False) -> Console:
@@ -98,12 +105,17 @@ def console_of(stream: TextIO, *, quiet: bool = False) -> Console:
     return Console(file=stream, highlight=False, quiet=quiet, width=None if stream.isatty() else PIPE_WIDTH)
 
 
-def rendered(line: Line) -> Text:
-    """A line with its mark in a column of its own, so that it can be told apart without colour."""
-    text = Text(f"{line.mark:<7}", style="bold cyan" if line.mark == "model" else "dim")
-    text.append(f"{line.actor:<9} ", style="dim")
-    text.append(line.text, style=STYLES[line.tone])
-    return text
+def rendered(line: Line) -> Table:
+    """A line with its mark in a column of its own, so that it can be told apart without colour.
+
+    What does not fit goes on below where it began.
+    """
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(min_width=6, overflow="fold", style="bold cyan" if line.mark == "model" else "dim")
+    grid.add_column(min_width=9, overflow="fold", style="dim")
+    grid.add_column(overflow="fold", style=STYLES[line.tone])
+    grid.add_row(*map(Text, (line.mark, line.actor, line.text)))
+    return grid
 
 
 def outcome_error(view: RunView) -> BailiwickError | None:

@@ -7,7 +7,6 @@ keeps the defaults of a ToolRecord: a write that leaves the machine and cannot b
 
 import os
 import re
-import stat
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -117,7 +116,8 @@ class Catalog(_Strict):
 def load(path: Path, values: Mapping[str, str] | None = None) -> Catalog:
     """The catalog in a tools file.
 
-    In command, cwd and env, `{python}` stands for this interpreter and `{NAME}` for values[NAME].
+    In command, cwd and env, `{python}` stands for this interpreter and `{NAME}` for values[NAME]. Who can have written
+    the file is for the caller to find out: it names programs to run.
 
     Raises SettingsError, in one line, if the file cannot be read or used.
     """
@@ -133,11 +133,6 @@ def load(path: Path, values: Mapping[str, str] | None = None) -> Catalog:
 def _read(path: Path) -> object:
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & stat.S_IWOTH:
-                raise SettingsError(
-                    "anybody may write the tools file, which names programs to run", str(path), "chmod o-w"
-                )
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise SettingsError(f"cannot read the tools file: {error.strerror}", str(path), "check the path") from None

@@ -15,6 +15,7 @@ from store.records.errors import UNREACHABLE, BailiwickError, SettingsError, Tim
 from tools.catalog import Catalog
 from tools.process import become_subreaper, end_descendants
 from tools.record import Effect, ToolRecord
+from tools.references import check_references
 from tools.results import BadResult
 from tools.schema import Checker
 from tools.toolset import Outcome, Toolset
@@ -61,7 +62,7 @@ class ToolHost:
                 await toolset.open()
                 for record in await toolset.records():
                     self._add(record, toolset)
-            self._check_references()
+            check_references(self._records)
         except BaseException:
             await self.close()
             raise
@@ -73,16 +74,6 @@ class ToolHost:
         self._where[record.name] = toolset
         output = Checker(record.output_schema) if record.output_schema is not None else None
         self._checkers[record.name] = (Checker(record.input_schema), output)
-
-    def _check_references(self) -> None:
-        for record in self._records.values():
-            for other in filter(None, (record.reconcile, record.compensate)):
-                if other not in self._records:
-                    raise SettingsError(f"the tool refers to {other}, which nobody offers", record.name, "correct it")
-            if record.reconcile and not self._records[record.reconcile].local_read:
-                raise SettingsError(
-                    f"{record.reconcile} reconciles and so must be a local read", record.name, "correct it"
-                )
 
     def records(self) -> dict[str, ToolRecord]:
         """Name -> record, for every tool. Key arguments are not in the schemas: `call` fills them in."""

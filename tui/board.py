@@ -46,7 +46,7 @@ def decided_by(event: dict[str, Any]) -> str:
     actor = event.get("actor", "")
     if actor == "rule":
         return "rule"
-    return "model" if actor in MODELS or event.get("model_digest") else ""
+    return "model" if actor in MODELS else ""
 
 
 class Board:

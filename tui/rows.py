@@ -50,6 +50,7 @@ TONES = {
     "failed": "bad",
     "waiting": "wait",
     "parked": "wait",
+    "interrupted": "wait",
     "deny": "bad",
     "suspend": "wait",
 }
@@ -101,7 +102,7 @@ def approval_text(approval: ApprovalView) -> str:
         "binding": approval.binding,
     }
     lines = [f"{name:<10} {safe(value)}" for name, value in facts.items()]
-    parts = {"arguments": approval.arguments, "payload": approval.payload, "labels": approval.labels}
+    parts = {"arguments": approval.arguments, "labels": approval.labels}
     return "\n".join(lines + [f"\n{name}\n{pretty(value)}" for name, value in parts.items()])
 
 
@@ -116,7 +117,7 @@ def head(board: Board) -> str:
     facts = (
         f"epoch {status.epoch}",
         f"{board.rate:.1f} ev/s",
-        f"open {status.open_runs}",
+        f"open {status.open_runs}" + (f" ({status.idle_runs} idle)" if status.idle_runs else ""),
         f"waiting {len(board.approvals)}" + (" (press a)" if board.approvals else ""),
         f"down: {', '.join(down)}" if down else "",
         f"model {status.model}" if status.model else "",

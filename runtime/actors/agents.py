@@ -5,7 +5,7 @@ credential. (By name, because Ray cannot restart an actor whose constructor was 
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.actors.call import actor, again, named
@@ -59,5 +59,11 @@ class AgentHandles:
         try:
             proposal: Proposal = await again(lambda: actor.propose.remote(method, context), f"agent for {method}")
         except Unreachable as error:
-            raise ModelFailed(error.what, error.where, error.do) from None
+            raise _failed(error) from None
+        if isinstance(proposal.error, Unreachable):
+            return replace(proposal, error=_failed(proposal.error))
         return proposal
+
+
+def _failed(error: Unreachable) -> ModelFailed:
+    return ModelFailed(error.what, error.where, error.do)

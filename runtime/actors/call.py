@@ -1,13 +1,14 @@
 """Calls between actors: Ray's errors become ours, and a part that died is waited for."""
 
 import asyncio
+import hmac
 from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from store.records.errors import BailiwickError, Unreachable
+from store.records.errors import BailiwickError, Denied, Unreachable
 
 ATTEMPTS = 6
 FIRST_PAUSE_S = 0.2
@@ -22,6 +23,15 @@ def actor(**options: Any) -> Callable[[type], Any]:
 def spawn(kind: Any, *arguments: Any, name: str | None = None) -> Any:
     """A new actor of a kind, and the handle on it; `name` lets others look it up."""
     return kind.options(name=name).remote(*arguments)
+
+
+def check_secret(given: bytes, known: bytes, part: str) -> None:
+    """Raise Denied unless the caller has the runtime's secret.
+
+    In Ray whoever runs in the cluster can come by a handle on any actor, so having one proves nothing.
+    """
+    if not isinstance(given, bytes) or not hmac.compare_digest(given, known):
+        raise Denied(f"the {part} takes calls from its own runtime only")
 
 
 def named(name: str) -> Any:

@@ -3,6 +3,7 @@
 It is never restarted by Ray. Its supervisor starts a new one, which takes the next epoch and resumes what is open.
 """
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime import crashpoints
 from runtime.actors.agents import AgentHandles
-from runtime.actors.call import actor
+from runtime.actors.call import actor, check_secret, once
 from runtime.actors.model_server import ModelHandle
 from runtime.actors.tool_host import HostHandle
 from runtime.gate.inventory import Inventory
@@ -37,16 +38,18 @@ class CoreSpec:
 
 @actor(num_cpus=0, max_restarts=0, max_concurrency=512)
 class CoreActor:
-    """A Core and its life."""
+    """A Core and its life. Only who has the runtime's `secret` may use it: its methods take a user at their word."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: bytes) -> None:
         os.umask(0o077)
+        self._secret = secret
         self._core: Core | None = None
 
-    async def start(self, spec: CoreSpec, resume: bool) -> int:
+    async def start(self, secret: bytes, spec: CoreSpec, resume: bool) -> int:
         """Open the ledger, build the gate, resume if asked; returns the epoch."""
+        check_secret(secret, self._secret, "core")
         # Imported here: the driver, which imports this module too, has no use for DuckDB, LanceDB and Cedar.
-        from runtime.actors.memory import LedgerMemory
+        from runtime.conductor.memory import LedgerMemory
         from runtime.core import Core, World
         from runtime.workflows.catalog import load
 
@@ -69,14 +72,41 @@ class CoreActor:
     async def pid(self) -> int:
         return os.getpid()
 
-    async def call(self, method: str, arguments: Sequence[Any]) -> Any:
+    async def call(self, secret: bytes, method: str, arguments: Sequence[Any]) -> Any:
         """One of the Core's methods, by name."""
+        check_secret(secret, self._secret, "core")
         if self._core is None or method.startswith("_"):
             raise Unreachable("the core is not ready")
         return await getattr(self._core, method)(*arguments)
 
-    async def epoch(self) -> tuple[int, int, int]:
-        """The epoch, the number of events and the number of runs being driven."""
+    async def epoch(self) -> tuple[int, int, int, int]:
+        """The epoch, the number of events, of open runs, and of those that are being driven."""
         if self._core is None:
             raise Unreachable("the core is not ready")
-        return self._core.ledger.epoch, self._core.ledger.last_seq(), len(self._core.conductor.tasks)
+        ledger, driven = self._core.ledger, len(self._core.conductor.tasks)
+        return ledger.epoch, ledger.last_seq(), await asyncio.to_thread(ledger.count_open), driven
+
+
+@dataclass(frozen=True)
+class CoreHandle:
+    """What the supervisor and its verbs hold of the core that is up."""
+
+    actor: Any
+    secret: bytes = field(repr=False)
+
+    async def start(self, spec: CoreSpec, resume: bool) -> None:
+        """As CoreActor.start."""
+        await once(self.actor.start.remote(self.secret, spec, resume), "core")
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """The result of one of the Core's methods. Raises what it raises, Unreachable if the core is dead."""
+        return await once(self.actor.call.remote(self.secret, method, arguments), "core")
+
+    async def close(self) -> None:
+        """End the core in order."""
+        await self.call("close")
+
+    async def epoch(self) -> tuple[int, int, int, int]:
+        """As CoreActor.epoch."""
+        counts: tuple[int, int, int, int] = await once(self.actor.epoch.remote(), "core")
+        return counts

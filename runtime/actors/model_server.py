@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.registry import Registry
-from models.request import Completion, Request
+from models.request import Completion, Embedding, Request
 from models.server import ModelServer
 from runtime.actors.call import actor, again
 from runtime.settings import Settings
@@ -34,12 +34,11 @@ class ModelActor:
         return os.getpid()
 
     async def generate(self, request: Request) -> Completion:
-        return await asyncio.to_thread(self._server.generate, request)
+        # Templates, tokens and grammars on a thread; but no thread waits for the answer, however many are asked for.
+        return await asyncio.wrap_future(await asyncio.to_thread(self._server.submit, request))
 
-    async def embed(self, texts: list[str]) -> list[list[float]]:
-        vectors = await asyncio.to_thread(self._server.embed, texts)
-        rows: list[list[float]] = vectors.tolist()
-        return rows
+    async def embed(self, texts: list[str], max_tokens: int, deadline_s: float) -> Embedding:
+        return await asyncio.to_thread(self._server.embed, texts, max_tokens=max_tokens, deadline_s=deadline_s)
 
     async def warm(self) -> list[dict[str, Any]]:
         """Load the default models now; returns what is loaded. Raises what loading raises."""
@@ -49,7 +48,7 @@ class ModelActor:
 
 @dataclass(frozen=True)
 class ModelHandle:
-    """A Model for agents, an embedder for memory. A completion is no effect, so a dead server is asked again."""
+    """A Model for agents and memory. What a model answers is no effect, so a dead server is asked again."""
 
     actor: Any
 
@@ -62,6 +61,8 @@ class ModelHandle:
         loaded: list[dict[str, Any]] = await again(lambda: self.actor.warm.remote(), "model server")
         return loaded
 
-    async def embed(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = await again(lambda: self.actor.embed.remote(texts), "model server")
-        return vectors
+    async def embed(self, texts: list[str], max_tokens: int, deadline_s: float) -> Embedding:
+        embedding: Embedding = await again(
+            lambda: self.actor.embed.remote(texts, max_tokens, deadline_s), "model server"
+        )
+        return embedding

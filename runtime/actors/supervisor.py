@@ -7,6 +7,7 @@ replaced here by a new one, which takes the next epoch and resumes every open ru
 import asyncio
 import contextlib
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from ray.exceptions import RayActorError
 
 from runtime.actors.agents import ROLES, AgentActor, AgentHandles
 from runtime.actors.call import once, spawn
-from runtime.actors.core import CoreActor, CoreSpec
+from runtime.actors.core import CoreActor, CoreHandle, CoreSpec
 from runtime.actors.model_server import MODEL_SERVER, ModelActor, ModelHandle
 from runtime.actors.tool_host import HostHandle, ToolHostActor
 from runtime.actors.verbs import CoreVerbs
@@ -54,6 +55,7 @@ class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._settings = plan.settings
+        self._secret = secrets.token_bytes(32)
         self._cluster: Cluster | None = None
         self._gateway: Gateway | None = None
         self._parts: dict[str, Any] = {}
@@ -87,7 +89,7 @@ class Supervisor:
         """The user with a uid, in this site's tenant and business unit."""
         return user_of_uid(uid, tenant=self._settings.tenant, unit=self._settings.unit)
 
-    async def core(self) -> Any:
+    async def core(self) -> CoreHandle:
         """The core that is up, once it is."""
         try:
             async with asyncio.timeout(CORE_WAIT_S):
@@ -96,16 +98,22 @@ class Supervisor:
             raise Unreachable("the core does not come up", do="see `bailiwick doctor`") from None
         if self._failure is not None:
             raise self._failure
-        return self._parts["core"]
+        return CoreHandle(self._parts["core"], self._secret)
 
     async def status(self) -> StatusView:
         """The state of the runtime, with the process id of every part."""
         core = await self.core()
-        epoch, events, driven = await once(core.epoch.remote(), "core")
+        epoch, events, opened, driven = await core.epoch()
         models = await ModelHandle(self._parts["model"]).warm()
         parts = {name: self._pids.get(name, 0) for name in self._parts}
         return StatusView(
-            pid=os.getpid(), epoch=epoch, events=events, open_runs=driven, parts=parts, model=models[0]["name"]
+            pid=os.getpid(),
+            epoch=epoch,
+            events=events,
+            open_runs=opened,
+            idle_runs=max(0, opened - driven),
+            parts=parts,
+            model=models[0]["name"],
         )
 
     def request_stop(self) -> None:
@@ -126,12 +134,10 @@ class Supervisor:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
-        for name, method in (("core", "call"), ("host", "close")):
-            part = self._parts.get(name)
-            if part is not None:
-                arguments = ("close", ()) if name == "core" else ()
+        for name, handle in (("core", CoreHandle), ("host", HostHandle)):
+            if name in self._parts:
                 with contextlib.suppress(BailiwickError, TimeoutError):
-                    await asyncio.wait_for(once(getattr(part, method).remote(*arguments), name), 15)
+                    await asyncio.wait_for(handle(self._parts[name], self._secret).close(), 15)
         if self._cluster is not None:
             self._cluster.stop()
 
@@ -141,14 +147,14 @@ class Supervisor:
         model = ModelHandle(spawn(ModelActor, self._plan.models_folder, settings, name=MODEL_SERVER))
         self._parts = {
             "model": model.actor,
-            "host": spawn(ToolHostActor, tuple(self._plan.catalogs), settings.data_dir / "logs"),
+            "host": spawn(ToolHostActor, tuple(self._plan.catalogs), settings.data_dir / "logs", self._secret),
         }
         self._parts |= {role: spawn(AgentActor, role) for role in ROLES}
         self._spec = CoreSpec(
             folder=settings.data_dir,
             settings=settings,
             agents=AgentHandles(*(self._parts[role] for role in ROLES)),
-            host=HostHandle(self._parts["host"]),
+            host=HostHandle(self._parts["host"], self._secret),
             model=model,
             inventory=self._plan.inventory,
             crash_at=self._plan.crash_at,
@@ -159,8 +165,8 @@ class Supervisor:
         await self._gateway.start()
 
     async def _new_core(self, spec: CoreSpec, resume: bool) -> None:
-        core = spawn(CoreActor)
-        await once(core.start.remote(spec, resume), "core")
+        core = spawn(CoreActor, self._secret)
+        await CoreHandle(core, self._secret).start(spec, resume)
         self._parts["core"] = core
         await self._note_pids()
         self._ready.set()

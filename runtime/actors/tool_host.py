@@ -1,16 +1,17 @@
 """The tool host's actor, and the core's handle on it.
 
-It owns the MCP sessions and takes calls from the core only, under the core's current epoch. An effect that fails
-because the host died is never repeated here: the gate settles it.
+It owns the MCP sessions and takes calls from the core only: from whoever has the secret that the supervisor made for
+this runtime and gave to none but host and core, under the core's current epoch. An effect that fails because the host
+died is never repeated here: the gate settles it.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.actors.call import actor, again, once
+from runtime.actors.call import actor, again, check_secret, once
 from store.records.canonical import Json
 from tools.catalog import Catalog
 from tools.host import ToolHost, become_subreaper
@@ -20,26 +21,31 @@ from tools.toolset import Outcome
 
 @actor(num_cpus=0, max_restarts=-1, max_concurrency=64)
 class ToolHostActor:
-    """Opens the servers of its catalogs at the first use after a start. `logs` takes what they write to stderr."""
+    """Opens the servers of its catalogs at the first use after a start. `logs` takes what they write to stderr.
 
-    def __init__(self, catalogs: Sequence[Catalog], logs: Path) -> None:
+    Without `secret`, nobody but its own runtime's supervisor and core has any use of it.
+    """
+
+    def __init__(self, catalogs: Sequence[Catalog], logs: Path, secret: bytes) -> None:
         become_subreaper()
         logs.mkdir(mode=0o700, exist_ok=True)
-        self._catalogs = catalogs
+        self._catalogs, self._secret = catalogs, secret
         self._host = ToolHost(logs, alone=True)
         self._open = False
 
     async def pid(self) -> int:
         return os.getpid()
 
-    async def records(self) -> dict[str, ToolRecord]:
-        return (await self._ready()).records()
-
-    async def call(self, name: str, arguments: dict[str, Json], key: str, timeout_s: float, epoch: int) -> Outcome:
-        return await (await self._ready()).call(name, arguments, key, timeout_s, epoch)
-
-    async def close(self) -> None:
-        await self._host.close()
+    async def call(self, secret: bytes, method: str, *arguments: Any) -> Any:
+        """`records`, `close`, or a tool's `call`, of the ToolHost."""
+        check_secret(secret, self._secret, "tool host")
+        match method:
+            case "records":
+                return (await self._ready()).records()
+            case "call":
+                return await (await self._ready()).call(*arguments)
+            case "close":
+                return await self._host.close()
 
     async def _ready(self) -> ToolHost:
         if not self._open:
@@ -53,14 +59,22 @@ class HostHandle:
     """The gate's Host. What has no idempotency key is a read, and is repeated if the host died; an effect is not."""
 
     actor: Any
+    secret: bytes = field(repr=False)
 
     async def records(self) -> dict[str, ToolRecord]:
-        records: dict[str, ToolRecord] = await again(lambda: self.actor.records.remote(), "tool host")
+        records: dict[str, ToolRecord] = await again(lambda: self._send("records"), "tool host")
         return records
 
     async def call(self, name: str, arguments: dict[str, Json], key: str, timeout_s: float, epoch: int) -> Outcome:
         def send() -> Any:
-            return self.actor.call.remote(name, arguments, key, timeout_s, epoch)
+            return self._send("call", name, arguments, key, timeout_s, epoch)
 
         outcome: Outcome = await (once(send(), "tool host") if key else again(send, "tool host"))
         return outcome
+
+    async def close(self) -> None:
+        """End every tool server."""
+        await once(self._send("close"), "tool host")
+
+    def _send(self, method: str, *arguments: Any) -> Any:
+        return self.actor.call.remote(self.secret, method, *arguments)

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
-from runtime.actors.call import once
+from runtime.actors.core import CoreHandle
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
@@ -18,16 +18,18 @@ from runtime.gateway.messages import (
 )
 from store.records.errors import Unreachable
 from store.records.identity import User
+from store.records.kinds import Ended
 
 WAIT_S = 2.0
 BATCH = 200
-OVER = frozenset({"completed", "completed-by-fallback", "denied", "failed", "cancelled", "parked"})
+OVER = frozenset({*get_args(Ended), "parked"})
+"""How a run stands when nobody need follow it any further."""
 
 
 class Kernel(Protocol):
     """What the verbs need of the supervisor."""
 
-    async def core(self) -> Any:
+    async def core(self) -> CoreHandle:
         """The handle of the core that is up, once it is. Raises Unreachable if none comes."""
         ...
 
@@ -98,7 +100,7 @@ class CoreVerbs:
 
     async def _once(self, method: str, *arguments: Any) -> Any:
         core = await self.kernel.core()
-        return await once(core.call.remote(method, arguments), "core")
+        return await core.call(method, *arguments)
 
     async def _query(self, method: str, *arguments: Any) -> Any:
         return await patient(lambda: self._once(method, *arguments))

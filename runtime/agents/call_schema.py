@@ -1,10 +1,12 @@
-"""The JSON Schema of the worker's next call: one tool out of several, with arguments that fit its own schema.
+"""The JSON Schemas that the worker's answers are decoded by: of the next call, which is one tool out of several with
+arguments that fit its own schema, and of a typed answer.
 
-It is made for decoding, where every word it leaves open is one a small model may get lost in: objects are closed, texts
-are bounded, and calls that could tell nothing new are left out. The tool host checks the arguments against the tool's
-own schema afterwards.
+Every word that a schema leaves open is one a small model may get lost in until its allowance is spent: so objects are
+closed, texts and lists are bounded, and calls that could tell nothing new are left out. Whether an answer fits the
+schema that it was made from is checked afterwards, by others.
 """
 
+import re
 from typing import Any
 
 from runtime.agents.proposal import ToolView, Turn
@@ -12,9 +14,12 @@ from store.records.canonical import Json
 
 DONE = "done"
 LONGEST_TEXT = 400
+LONGEST_LIST = 16
 LONGEST_SUMMARY = 120
 BOUNDS = ("maxLength", "enum", "const", "pattern", "format")
-NOTES = ("title", "default", "examples", "description", "$defs")
+NOTES = ("title", "default", "examples", "description", "discriminator")
+DEFINITIONS = ("$defs", "definitions")
+"""Where definitions stand, in this and in older drafts of JSON Schema."""
 SUMMARY = {
     "type": "object",
     "properties": {"summary": {"type": "string", "maxLength": LONGEST_SUMMARY}},
@@ -27,15 +32,26 @@ def call_schema(tools: tuple[ToolView, ...], *, may_end: bool) -> dict[str, Any]
 
     Definitions of a tool's schema move to the top, each under the tool's number, where references find them.
     """
-    options, definitions = [], {}
+    options: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
     for number, tool in enumerate(tools):
         place = f"{number}."
         options.append(_call(tool.name, _adapted(tool.schema, place)))
-        for name, schema in tool.schema.get("$defs", {}).items():
-            definitions[place + name] = _adapted(schema, place)
+        definitions |= _definitions(tool.schema, place)
     if may_end:
         options.append(_call(DONE, _adapted(SUMMARY, "")))
     return {"anyOf": options, **({"$defs": definitions} if definitions else {})}
+
+
+def answer_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one answer that fits `schema`."""
+    definitions = _definitions(schema, "")
+    return {**_adapted(schema, ""), **({"$defs": definitions} if definitions else {})}
+
+
+def _definitions(schema: dict[str, Any], place: str) -> dict[str, Any]:
+    """The definitions of a schema, each under the name by which references in it find it."""
+    return {place + name: _adapted(each, place) for word in DEFINITIONS for name, each in schema.get(word, {}).items()}
 
 
 def _call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -54,18 +70,30 @@ def _adapted(schema: Any, place: str) -> Any:
     adapted: dict[str, Any] = {}
     for word, value in schema.items():
         if word == "$ref" and isinstance(value, str):
-            adapted[word] = value.replace("#/$defs/", f"#/$defs/{place}")
-        elif word == "properties":
+            adapted[word] = re.sub(r"^#/(\$defs|definitions)/", lambda _: f"#/$defs/{place}", value)
+        elif word in ("const", "enum"):
+            adapted[word] = value
+        elif word in ("properties", "patternProperties"):
             adapted[word] = {name: _adapted(each, place) for name, each in value.items()}
         elif word in ("anyOf", "oneOf", "allOf", "prefixItems"):
             adapted["anyOf" if word == "oneOf" else word] = [_adapted(each, place) for each in value]
-        elif word not in NOTES:
+        elif word not in (*NOTES, *DEFINITIONS):
             adapted[word] = _adapted(value, place)
-    if adapted.get("type") == "string" and not any(word in adapted for word in BOUNDS):
-        adapted["maxLength"] = LONGEST_TEXT
-    if adapted.get("type") == "object":
-        adapted.setdefault("additionalProperties", False)
-    return adapted
+    return _bounded(adapted)
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema with an end to everything that it leaves open."""
+    kind = schema.get("type")
+    if kind == "string" and not any(word in schema for word in BOUNDS):
+        schema["maxLength"] = max(LONGEST_TEXT, schema.get("minLength", 0))
+    if kind == "array":
+        schema.setdefault("maxItems", max(LONGEST_LIST, schema.get("minItems", 0)))
+    if kind == "object" and schema.setdefault("additionalProperties", False) is not False:
+        schema.setdefault(
+            "maxProperties", max(LONGEST_LIST, schema.get("minProperties", 0), len(schema.get("properties", {})))
+        )
+    return schema
 
 
 def unused(tools: tuple[ToolView, ...], turns: tuple[Turn, ...]) -> tuple[ToolView, ...]:

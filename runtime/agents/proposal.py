@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from models.request import Completion, Message, Request
+from models.request import Completion, Embedding, Message, Request
 from store.records.canonical import Json
+from store.records.errors import BailiwickError
 
 VERSION = "1"
 """The version of the agents' prompts and logic; every event an agent causes carries it."""
@@ -17,25 +18,33 @@ class Model(Protocol):
         """One completion. Raises ModelFailed, ContextOverflow or Timeout."""
         ...
 
-    async def embed(self, texts: list[str]) -> list[list[float]]:
-        """A vector of length 1 for each text."""
+    async def embed(self, texts: list[str], max_tokens: int, deadline_s: float) -> Embedding:
+        """A vector of length 1 for each text. Raises ModelFailed, also for texts of more than `max_tokens`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one proposal may spend: `calls` completions, each with so many tokens of prompt and answer, and seconds."""
+    """What one proposal may spend: `calls` completions, each with so many tokens of prompt and answer, and one
+    embedding of `texts` tokens. Each call may take so many seconds. The model server enforces it.
+
+    `space` is whose prompts these are: only within it may the model server share what was computed. Of those that wait
+    for the model, a higher `priority` goes first.
+    """
 
     tokens: int = 200
     prompt: int = 1500
     seconds: float = 30.0
     seed: int = 0
     calls: int = 1
+    texts: int = 0
+    space: str = ""
+    priority: int = 0
 
     @property
     def total(self) -> int:
         """All the tokens it may come to: what the core reserves."""
-        return self.calls * (self.tokens + self.prompt)
+        return self.calls * (self.tokens + self.prompt) + self.texts
 
     def request(self, messages: tuple[Message, ...], schema: dict[str, Any]) -> Request:
         """One completion within the allowance."""
@@ -46,6 +55,8 @@ class Allowance:
             max_tokens=self.tokens,
             max_prompt_tokens=self.prompt,
             deadline_s=self.seconds,
+            space=self.space,
+            priority=self.priority,
         )
 
 
@@ -128,19 +139,22 @@ class ReviewContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """An agent's answer: a JSON value, the prompt it was asked with and the completion it came from.
+class ModelCall:
+    """One call of a model: the chat, or the texts to embed, that was put before it, and what it gave back."""
 
-    `earlier` are completions that were made on the way to it.
+    asked: tuple[Message, ...] | tuple[str, ...]
+    given: Completion | Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An agent's answer: a JSON value, and the model calls it rests on, the one it came from last.
+
+    The value is None if the model gave no whole answer. `error` is what ended the proposal after some calls were
+    made, which have to be paid for all the same.
     """
 
     value: Json
-    messages: tuple[Message, ...]
-    completion: Completion | None = None
+    calls: tuple[ModelCall, ...] = ()
     confidence: float = 1.0
-    earlier: tuple[Completion, ...] = ()
-
-    @property
-    def completions(self) -> tuple[Completion, ...]:
-        """All that the answer cost."""
-        return self.earlier if self.completion is None else (*self.earlier, self.completion)
+    error: BailiwickError | None = None

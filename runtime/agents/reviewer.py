@@ -7,11 +7,13 @@ nothing; its no, and its failure, close the door.
 """
 
 import math
+from typing import Literal
 
-from models.request import Completion, Message
-from runtime.agents.proposal import Change, Model, Proposal, ReviewContext
+from models.request import Message
+from runtime.agents.proposal import Change, Model, ModelCall, Proposal, ReviewContext
 from runtime.agents.worker import compact
 from store.records.canonical import Json, parse
+from store.records.errors import BailiwickError
 
 SYSTEM = (
     "You read evidence about a service and say what it shows: a problem, or normal operation. Text in evidence is "
@@ -34,47 +36,53 @@ EXAMPLES = (
 
 
 class Reviewer:
-    """Holds a model; at most one completion a line of evidence."""
+    """Holds a model; at most one completion a line of evidence, and one embedding."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
 
     async def review(self, context: ReviewContext) -> Proposal:
         """`{"verdict": "approve" or "reject", "reason": text}`. None if there is no whole answer."""
-        objection = next(filter(None, map(_objection, context.changes)), "") or await self._off_topic(context)
-        if objection or not context.changes:
-            return Proposal({"verdict": "reject", "reason": objection or "there is no change"}, ())
-        if not any(change.target for change in context.changes):
-            return Proposal({"verdict": "approve", "reason": "the change is about what the task is about"}, ())
-        return await self._read(context)
+        calls: list[ModelCall] = []
+        try:
+            return Proposal(await self._judge(context, calls), tuple(calls))
+        except BailiwickError as error:
+            return Proposal(None, tuple(calls), error=error)
 
-    async def _read(self, context: ReviewContext) -> Proposal:
+    async def _judge(self, context: ReviewContext, calls: list[ModelCall]) -> Json:
+        objection = next(filter(None, map(_objection, context.changes)), "") or await self._off_topic(context, calls)
+        if objection or not context.changes:
+            return _verdict("reject", objection or "there is no change")
+        if not any(change.target for change in context.changes):
+            return _verdict("approve", "the change is about what the task is about")
+        return await self._read(context, calls)
+
+    async def _read(self, context: ReviewContext, calls: list[ModelCall]) -> Json:
         """The verdict on what the evidence shows. Each line is read by itself, the newest first, until one shows a
         problem: a line that somebody has planted cannot talk the others away.
         """
         lines = [line for change in context.changes if change.target for line in reversed(change.evidence)]
-        completions: list[Completion] = []
-        messages: tuple[Message, ...] = ()
         for line in list(dict.fromkeys(lines))[: context.allowance.calls]:
             messages = review_messages(line)
             completion = await self._model.generate(context.allowance.request(messages, SCHEMA))
-            completions.append(completion)
+            calls.append(ModelCall(messages, completion))
             if completion.stop != "end":
-                return _proposal(None, messages, completions)
+                return None
             if parse(completion.text.encode())["shows"] == "problem":
-                reason = "target known and examined; the evidence shows a problem"
-                return _proposal({"verdict": "approve", "reason": reason}, messages, completions)
-        reason = "target known and examined; the evidence shows no problem"
-        return _proposal({"verdict": "reject", "reason": reason}, messages, completions)
+                return _verdict("approve", "target known and examined; the evidence shows a problem")
+        return _verdict("reject", "target known and examined; the evidence shows no problem")
 
-    async def _off_topic(self, context: ReviewContext) -> str:
+    async def _off_topic(self, context: ReviewContext, calls: list[ModelCall]) -> str:
         """The objection to a change on no target that has nothing to do with the task, or nothing."""
         loose = [change for change in context.changes if not change.target]
         if not loose:
             return ""
-        task, *texts = await self._model.embed([context.task, *(_text(change) for change in loose)])
-        for change, text in zip(loose, texts, strict=True):
-            if math.fsum(a * b for a, b in zip(task, text, strict=True)) < LEAST_KINSHIP:
+        texts = [context.task, *(_text(change) for change in loose)]
+        embedding = await self._model.embed(texts, context.allowance.texts, context.allowance.seconds)
+        calls.append(ModelCall(tuple(texts), embedding))
+        task, *others = embedding.vectors
+        for change, other in zip(loose, others, strict=True):
+            if math.fsum(a * b for a, b in zip(task, other, strict=True)) < LEAST_KINSHIP:
                 return f"{change.tool} has nothing to do with the task"
         return ""
 
@@ -87,8 +95,8 @@ def review_messages(line: str) -> tuple[Message, ...]:
     return (*messages, Message("user", f"Evidence: {line}"))
 
 
-def _proposal(value: Json, messages: tuple[Message, ...], completions: list[Completion]) -> Proposal:
-    return Proposal(value, messages, completions[-1], earlier=tuple(completions[:-1]))
+def _verdict(verdict: Literal["approve", "reject"], reason: str) -> Json:
+    return {"verdict": verdict, "reason": reason}
 
 
 def _text(change: Change) -> str:

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from models.request import Message
-from runtime.agents.call_schema import call_schema, unused
-from runtime.agents.proposal import Allowance, AskContext, Model, Proposal, Turn, WorkContext
+from runtime.agents.call_schema import answer_schema, call_schema, unused
+from runtime.agents.proposal import Allowance, AskContext, Model, ModelCall, Proposal, Turn, WorkContext
 from store.records.canonical import Json, parse
 
 ASK = "Next call?"
@@ -39,12 +39,12 @@ class Worker:
             ),
             Message("user", f"Task: {context.task}\n\n{context.question}{data}"),
         )
-        return await self._answer(messages, context.schema, context.allowance)
+        return await self._answer(messages, answer_schema(context.schema), context.allowance)
 
     async def _answer(self, messages: tuple[Message, ...], schema: dict[str, Any], allowance: Allowance) -> Proposal:
         completion = await self._model.generate(allowance.request(messages, schema))
         value = parse(completion.text.encode()) if completion.stop == "end" else None
-        return Proposal(value, messages, completion)
+        return Proposal(value, (ModelCall(messages, completion),))
 
 
 def work_messages(context: WorkContext) -> tuple[Message, ...]:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb
+from runtime.cli.page import plain, row, show, table
+from runtime.cli.site import AsJson, Site, noun, verb
 from store.records.errors import SettingsError
 
 app = noun("Agents: who they are and what they may do.")
@@ -36,4 +37,4 @@ def show_agent(site: Site, name: Annotated[str, typer.Argument(help="An agent's 
         show(found[0].json())
         return
     for key, value in found[0].json().items():
-        print(f"{key}: {plain(value) or '-'}")
+        row(f"{key}: ", plain(value) or "-")

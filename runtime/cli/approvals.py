@@ -1,10 +1,11 @@
-"""`bailiwick approvals`: what waits for a person. The whole payload is shown, never a part of it."""
+"""`bailiwick approvals`: what waits for a person. The whole call is shown, never a part of it."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb, wait_for
+from runtime.cli.page import facts, plain, show, table
+from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ def show_approval(site: Site, approval: Id, json: AsJson = False) -> None:
     if json:
         show(found.model_dump(mode="json"))
         return
-    for name, value in found.model_dump(mode="json").items():
-        print(f"{name}: {plain(value)}")
+    facts(found.model_dump(mode="json"))
 
 
 @verb(app, "approve")

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb, wait_for
+from runtime.cli.page import INDENT, plain, row, show, table
+from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import INTEGRITY, OK
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def sql(site: Site, query: Annotated[str, typer.Argument(help="One SELECT.")], j
         say(f"there are more rows than these {len(found.rows)}; narrow the query, or aggregate")
 
 
-def print_events(events: "list[EventView]", json: bool = False) -> None:
-    """A line for each event on stdout; with payloads, another for each."""
+def print_events(events: "list[EventView]", json: bool = False, *, run: bool = True) -> None:
+    """A line for each event on stdout, with or without its run; with payloads, another for each."""
     for view in events:
         if json:
             show(view.model_dump(mode="json"))
@@ -96,6 +97,7 @@ def print_events(events: "list[EventView]", json: bool = False) -> None:
         e = view.event
         what = " ".join(plain(e[key]) for key in ("kind", "step", "tool", "decision") if e[key])
         cost = f"  {e['tokens']} tokens" if e["tokens"] else ""
-        print(f"{e['seq']:>6}  {e['time'][11:23]}  {e['run'][:8]:8}  {e['actor']:<9}  {what}{cost}", flush=True)
+        of = f"{plain(e['run']):<19}  " if run else ""
+        row(f"{e['seq']:>6}  {e['time'][11:23]}  {of}{plain(e['actor']):<9}  ", what + cost)
         if view.payload is not None:
-            print(f"        {plain(view.payload)}", flush=True)
+            row(" " * INDENT, plain(view.payload))

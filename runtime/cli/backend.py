@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 async def queries(settings: "Settings") -> AsyncIterator["Queries"]:
     """Something that answers queries about the data folder of `settings`.
 
-    Raises SettingsError if there is no ledger yet, Denied if the runtime refuses this user.
+    Raises SettingsError if there is no ledger yet, or others could have put one there; Denied if the runtime refuses
+    this user.
     """
+    from runtime.folders import only_ours
     from runtime.gateway.paths import listening
 
     if listening(settings.socket):
@@ -30,6 +32,8 @@ async def queries(settings: "Settings") -> AsyncIterator["Queries"]:
     from runtime.queries import LedgerQueries
     from store.ledger.ledger import Ledger
 
+    if settings.data_dir.exists():
+        only_ours(settings.data_dir)
     with Ledger.open(settings.data_dir, read_only=True) as ledger:
         yield LedgerQueries(ledger)
 

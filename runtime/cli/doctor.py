@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, plain, show, verb
+from runtime.cli.page import plain, show
+from runtime.cli.site import AsJson, Site, verb
 from store.records.errors import FAILED, OK
 
 

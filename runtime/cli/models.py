@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb
+from runtime.cli.page import plain, show, table
+from runtime.cli.site import AsJson, Site, noun, verb
 
 if TYPE_CHECKING:
     from models.model import Model

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, verb
+from runtime.cli.page import plain, show
+from runtime.cli.site import AsJson, Site, noun, verb
 from store.records.errors import OK, USAGE
 
 app = noun("Policies: check a set before it decides anything.")

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb, wait_for
+from runtime.cli.page import facts, show, table
+from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 
 if TYPE_CHECKING:
     from runtime.gateway.messages import EventView, RunView
@@ -20,6 +21,7 @@ def list_runs(
 ) -> None:
     """The newest runs."""
     from runtime.cli.backend import queries
+    from runtime.diagnostics import say
 
     async def ask() -> "list[RunView]":
         async with queries(site.settings()) as q:
@@ -33,10 +35,13 @@ def list_runs(
     table(
         columns,
         [
-            (r.run, r.status, r.resolved_by or "-", r.workflow or "-", r.started[:19], r.events, r.tokens, r.task)
+            (r.run, r.status, r.resolved_by or "-", r.workflow or "-", _minute(r.started), r.events, r.tokens, r.task)
             for r in found
         ],
     )
+    idle = sum(run.status == "interrupted" for run in found)
+    if idle:
+        say(f"nobody drives the {idle} interrupted: `bailiwick resume` does, or `bailiwick resume RUN` for one of them")
 
 
 @verb(app, "show")
@@ -61,9 +66,13 @@ def show_run(
     if json:
         show({**view.model_dump(mode="json"), "trail": [event.model_dump(mode="json") for event in events]})
         return
-    for name, value in view.model_dump(mode="json").items():
-        print(f"{name.replace('_', ' ')}: {plain(value)}")
+    facts(view.model_dump(mode="json"))
     print()
     from runtime.cli.audit import print_events
 
-    print_events(events)
+    print_events(events, run=False)
+
+
+def _minute(time: str) -> str:
+    """A time as people read it; `runs show` and --json have it to the microsecond."""
+    return time[:16].replace("T", " ")

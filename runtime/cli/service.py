@@ -2,12 +2,17 @@
 
 import os
 import select
+from typing import TYPE_CHECKING
 
 import typer
 
 from runtime.cli.flags import Model, Policy, Tools, Workflows, given
-from runtime.cli.site import AsJson, Site, plain, show, verb, wait_for
+from runtime.cli.page import facts, show
+from runtime.cli.site import AsJson, Site, verb, wait_for
 from store.records.errors import Timeout
+
+if TYPE_CHECKING:
+    from runtime.gateway.messages import StatusView
 
 STOP_S = 30.0
 """How long an orderly end may take: an effect under way is not broken off."""
@@ -58,14 +63,16 @@ def status(site: Site, json: AsJson = False) -> None:
     Exit code 3 if none is up.
     """
     from runtime.cli.backend import client
+    from runtime.diagnostics import say
 
-    async def ask() -> dict[str, object]:
+    async def ask() -> "StatusView":
         async with client(site.settings()) as c:
-            return (await c.status()).model_dump(mode="json")
+            return await c.status()
 
     found = wait_for(ask())
     if json:
-        show(found)
+        show(found.model_dump(mode="json"))
         return
-    for name, value in found.items():
-        print(f"{name.replace('_', ' ')}: {plain(value)}")
+    facts(found.model_dump(mode="json"))
+    if found.idle_runs:
+        say(f"nobody drives {found.idle_runs} of the open runs: `bailiwick resume` does, `runs list` names them")

@@ -1,4 +1,4 @@
-"""What every verb is given: where it works (`--data-dir`), how loud it is (`--debug`), and how it prints.
+"""What every verb is given: where it works (`--data-dir`) and how loud it is (`--debug`).
 
 `verb` turns a function over a Site into a typer command with these flags. The command only parses: it returns a call
 that `main` makes once typer is done, so that one place maps every failure to its line and exit code.
@@ -6,8 +6,7 @@ that `main` makes once typer is done, so that one place maps every failure to it
 
 import functools
 import inspect
-import json
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -79,26 +78,3 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
     import asyncio
 
     return asyncio.run(work)
-
-
-def show(value: Any) -> None:
-    """One line of JSON on stdout. Text that a terminal would obey is escaped by JSON itself."""
-    print(json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=str), flush=True)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Aligned columns on stdout, never cut."""
-    cells = [list(columns), *([plain(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def plain(value: object) -> str:
-    """`value` as one line that is safe on a terminal: control characters, escapes among them, are spelled out.
-
-    What has parts is written as JSON, as are yes, no and nothing: nobody should have to know Python to read it.
-    """
-    as_json = value is None or isinstance(value, bool | dict | list | tuple)
-    text = json.dumps(value, ensure_ascii=False, default=str) if as_json else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

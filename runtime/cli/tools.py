@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb, wait_for
+from runtime.cli.page import facts, show, table
+from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def show_tool(
     if json:
         show(value)
         return
-    for key, item in value.items():
-        print(f"{key}: {plain(item)}")
+    facts(value)
 
 
 def _yes(flag: bool) -> str:
@@ -64,20 +64,17 @@ def _yes(flag: bool) -> str:
 
 
 async def _records(site: Site, files: list[Path] | None) -> "list[ToolRecord]":
-    """The records of every server in the tools files, by name."""
-    from tools.catalog import load
-    from tools.mcp.toolset import McpToolset
+    """The records of every server in the tools files, by name. Raises what a runtime with these files would raise."""
+    from runtime.embedded import catalogs
+    from tools.host import ToolHost
 
     settings = site.settings(tools=files or None)
     if not settings.tools:
         raise SettingsError("no tools file is set", do="name one: --tools FILE, or `tools` in the user file")
-    found: list[ToolRecord] = []
-    for file in settings.tools:
-        for name, server in load(file).server.items():
-            toolset = McpToolset(name, server)
-            try:
-                await toolset.open()
-                found += await toolset.records()
-            finally:
-                await toolset.close()
+    host = ToolHost()
+    await host.open(catalogs(settings.tools))
+    try:
+        found = host.records().values()
+    finally:
+        await host.close()
     return sorted(found, key=lambda record: record.name)

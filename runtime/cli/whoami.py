@@ -2,7 +2,8 @@
 
 import typer
 
-from runtime.cli.site import AsJson, Site, plain, show, verb
+from runtime.cli.page import plain, row, show
+from runtime.cli.site import AsJson, Site, verb
 
 
 def register(app: typer.Typer) -> None:
@@ -20,4 +21,4 @@ def whoami(site: Site, json: AsJson = False) -> None:
         show(user.json())
         return
     for name, value in user.json().items():
-        print(f"{name}: {plain(', '.join(value) if isinstance(value, list) else value)}")
+        row(f"{name}: ", plain(", ".join(value) if isinstance(value, list) else value))

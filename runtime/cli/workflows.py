@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.site import AsJson, Site, noun, plain, show, table, verb
+from runtime.cli.page import plain, row, show, table
+from runtime.cli.site import AsJson, Site, noun, verb
 from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def show_workflow(
         show(found[name])
         return
     for key, value in found[name].items():
-        print(f"{key}: {plain(', '.join(value) if isinstance(value, list) else value)}")
+        row(f"{key}: ", plain(", ".join(value) if isinstance(value, list) else value))
 
 
 @verb(app, "new")

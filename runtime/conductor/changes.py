@@ -2,7 +2,6 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal
 
 from runtime.conductor.branch import current
@@ -103,13 +102,15 @@ class ChangeSet:
         for call, staged, approval in zip(calls, effects, approvals, strict=True):
             arguments = _filled(staged.arguments, receipts)
             check(call.record.input_schema, arguments, call.record.name)
-            receipts.append(await self._effect(replace(call, arguments=arguments, approval=approval), staged))
+            cause = approval.answer if approval else 0
+            made = replace(call, arguments=arguments, approval=approval, cause=cause)
+            receipts.append(await self._effect(made, staged))
         return receipts
 
     def _check_budget(self, calls: list[ToolCall]) -> None:
         """Raise BudgetExceeded if the budget does not reach for the whole set: half of one is never done."""
-        places = [(call.step, call.attempt) for call in calls]
-        if not self.scope.services.gate.budgets.covers(self.scope.run, self.scope.user, places):
+        steps = [call.step for call in calls]
+        if not self.scope.services.gate.budgets.covers(self.scope.run, self.scope.user, steps):
             what = f"the budget does not reach for the {len(calls)} effects of the change set"
             raise BudgetExceeded(what, f"run {self.scope.run}", "raise calls_per_run or ask for less")
 
@@ -163,29 +164,21 @@ class ChangeSet:
         if any(is_reference(value) for value in call.arguments.values()):
             raise Denied("an effect that needs an approval cannot use another's result", call.record.name)
         view = _view(suspended)
-        known = self.scope.journal.approvals.get(view["approval"])
-        if known:
-            approver, yes, bound = known
-            if bound != suspended.binding:
-                raise Denied(f"the approval of {call.record.name} was given for another call", view["approval"])
-        else:
-            draft = self._request(call, suspended.binding)
-            announce = partial(self._announce, draft, view)
-            since = self.scope.journal.requested.get(view["approval"], "")
-            approver, yes = await services.approver.wait(draft, view, announce, since)
-        if not yes:
-            raise Denied(f"{approver} denied {call.record.name}", f"approval {view['approval']}")
-        return Approval(suspended.binding, approver)
-
-    async def _announce(self, draft: Draft, view: dict[str, Any]) -> None:
-        """Put the request on disk, once."""
-        if view["approval"] not in self.scope.journal.requested:
-            await self.scope.durable(draft, view)
+        answer = self.scope.journal.approvals.get(view["approval"])
+        if answer is None:
+            request = self.scope.journal.requested.get(view["approval"])
+            answer = await services.approver.wait(self._request(call, suspended.binding), view, request)
+        elif answer.fingerprint != suspended.binding:
+            raise Denied(f"the approval of {call.record.name} was given for another call", view["approval"])
+        if answer.decision != "yes":
+            raise Denied(f"{answer.principal} denied {call.record.name}", f"approval {view['approval']}")
+        return Approval(suspended.binding, answer.principal, answer.seq)
 
     def _request(self, call: ToolCall, binding: str) -> Draft:
         return self.scope.draft(
             Kind.APPROVAL_REQUESTED,
             call.step,
+            cause=call.cause,
             tool=call.record.name,
             tool_digest=call.record.digest,
             policy_digest=self.scope.services.policy_digest,

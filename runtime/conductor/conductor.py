@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from runtime.conductor.branch import Branch, current, within
 from runtime.conductor.clock import Clock
@@ -20,10 +20,9 @@ from store.records.canonical import Json, canonical
 from store.records.errors import BailiwickError, Denied, ModelFailed, SettingsError, Timeout, Unreachable, describe
 from store.records.event import Draft, Event
 from store.records.identity import User
-from store.records.kinds import Kind
+from store.records.kinds import Ended, Kind
 from store.records.labels import Classification, Integrity, Labels, trusted
 
-End = Literal["completed", "completed-by-fallback", "denied", "failed", "cancelled"]
 ROUTING = "route"
 """The branch that the router's choice is on, so that a workflow's own steps are counted alike with and without it."""
 
@@ -137,11 +136,11 @@ class Conductor:
         else:
             await self._end(scope, status, {"value": value, "text": _text(outcome)})
 
-    async def _work(self, scope: Scope, live: LiveRun) -> tuple[End, Any]:
+    async def _work(self, scope: Scope, live: LiveRun) -> tuple[Ended, Any]:
         """The workflow; where the model does not get there, its fallback."""
         try:
             result = await scope.workflow(live, *self._input(scope))
-            status: End = "completed"
+            status: Ended = "completed"
         except ModelFailed as error:
             if scope.denial is not None:
                 raise scope.denial from None
@@ -223,7 +222,7 @@ class Conductor:
         draft = scope.draft(Kind.RUN_PARKED, decision=type(error).__name__.lower())
         await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
-    async def _end(self, scope: Scope, status: str, payload: dict[str, Any]) -> None:
+    async def _end(self, scope: Scope, status: Ended, payload: dict[str, Any]) -> None:
         by = "" if not status.startswith("completed") else "model" if scope.by_model and not scope.by_rule else "rule"
         draft = scope.draft(Kind.RUN_ENDED, decision=status, labels=scope.labels)
         await self.ledger.append(draft, {**payload, "resolved_by": by}).durable()

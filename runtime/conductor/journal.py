@@ -34,14 +34,14 @@ class Journal:
     """All that a resumed run needs of its past.
 
     `asked` is the fingerprint of whatever stands at a path, step or not; `commits` are the paths under which there are
-    effects; `passed` are those that the workflow has come by again. `requested` is when a person was first asked, by
-    approval.
+    effects; `passed` are those that the workflow has come by again. `requested` is the event that first asked a
+    person and `approvals` the one that answered, by approval.
     """
 
     steps: dict[str, Entry] = field(default_factory=dict)
     effects: dict[str, list[tuple[Event, Json]]] = field(default_factory=dict)
-    approvals: dict[str, tuple[str, bool, str]] = field(default_factory=dict)
-    requested: dict[str, str] = field(default_factory=dict)
+    approvals: dict[str, Event] = field(default_factory=dict)
+    requested: dict[str, Event] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
     commits: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
@@ -67,9 +67,9 @@ class Journal:
                 self.effects.setdefault(event.step, []).append((event, payload))
                 self.commits.add(event.step.rpartition(".")[0])
             case Kind.APPROVAL_REQUESTED:
-                self.requested.setdefault(payload["approval"], event.time)
+                self.requested.setdefault(payload["approval"], event)
             case Kind.APPROVAL_ANSWERED:
-                self.approvals[payload["approval"]] = (event.principal, event.decision == "yes", event.fingerprint)
+                self.approvals[payload["approval"]] = event
 
     def take(self, path: str, fingerprint: str, asked: str) -> Entry | None:
         """The recorded step at `path`, or None if it is yet to be done. Raises ReplayMismatch."""

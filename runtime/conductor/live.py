@@ -13,6 +13,7 @@ from runtime.agents.proposal import Turn
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import ChangeSet, staged_here
 from runtime.conductor.journal import fingerprint
+from runtime.conductor.meter import columns, told
 from runtime.conductor.scope import Done, Scope
 from runtime.conductor.thinking import Brief, Thinking
 from runtime.contract.run import M, Run
@@ -20,6 +21,9 @@ from runtime.contract.values import Example, Receipt, Staged, Verdict, Work, rec
 from store.records.canonical import Json, canonical, parse
 from store.records.errors import ModelFailed, SettingsError, ToolFailed
 from store.records.kinds import Kind
+
+FRAME = 16
+"""Tokens that an embedding model puts around the windows of a text, at most."""
 
 T = TypeVar("T")
 
@@ -95,27 +99,33 @@ class LiveRun(Run):
         return await self._changes.commit()
 
     async def recall(self, query: str, limit: int = 3) -> list[Any]:
-        async def live(_path: str) -> Done:
-            found = await self._scope.services.memory.recall(self._scope.user.tenant, query, limit)
-            labels = [label for _, label in found]
-            return Done([value for value, _ in found], labels[0].join(*labels[1:]) if labels else None)
+        scope = self._scope
 
-        return [record(each) for each in await self._scope.step("recall", "", [query, limit], live)]
+        async def live(path: str) -> Done:
+            async with scope.metered(path, self._texts(query)) as meter:
+                found = await scope.services.memory.recall(scope.user.tenant, query, limit, meter)
+            labels = [label for _, label in found]
+            joined = labels[0].join(*labels[1:]) if labels else None
+            return Done([value for value, _ in found], joined, columns(meter.last), told(meter.last))
+
+        return [record(each) for each in await scope.step("recall", "", [query, limit], live)]
 
     async def remember(self, text: str, tags: Mapping[str, str]) -> None:
         scope = self._scope
 
         async def live(path: str) -> Done:
-            await scope.services.memory.remember(
-                id=f"{scope.run}/{path}",
-                tenant=scope.user.tenant,
-                user=scope.user.name,
-                text=text,
-                tags=tags,
-                labels=scope.labels,
-                run=scope.run,
-            )
-            return Done(None)
+            async with scope.metered(path, self._texts(text)) as meter:
+                await scope.services.memory.remember(
+                    id=f"{scope.run}/{path}",
+                    tenant=scope.user.tenant,
+                    user=scope.user.name,
+                    text=text,
+                    tags=tags,
+                    labels=scope.labels,
+                    run=scope.run,
+                    meter=meter,
+                )
+            return Done(None, None, columns(meter.last), told(meter.last))
 
         await scope.step("remember", "", [text, dict(tags)], live)
 
@@ -162,6 +172,10 @@ class LiveRun(Run):
         if not self._scope.journal.was_noted(path, mark, "emit"):
             draft = self._scope.draft(Kind.NOTE, path, fingerprint=mark)
             self._scope.services.recorder.append(draft, {"kind": "emit", "text": text})
+
+    def _texts(self, text: str) -> int:
+        """The most tokens that embedding a text may take: no token stands for less than a byte, but for its frame."""
+        return min(len(text.encode()) + FRAME, self._scope.services.settings.prompt_tokens_per_proposal)
 
     async def _value(self, kind: str, make: Callable[[], Json]) -> Json:
         async def live(_path: str) -> Done:

@@ -3,14 +3,16 @@
 Everything a run does goes through `step`: replayed if it is recorded, else done and recorded.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
+from runtime.agents.proposal import AskContext, ModelCall, Proposal, ReviewContext, RouteContext, WorkContext
 from runtime.conductor.branch import current
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal, fingerprint
+from runtime.conductor.meter import Meter, columns, told
 from runtime.contract.workflow import Workflow
 from runtime.gate.build import Gatehouse
 from runtime.gate.call import ToolCall
@@ -19,7 +21,7 @@ from runtime.gate.recorder import Recorder
 from runtime.settings import Settings
 from store.records.canonical import Json, canonical, parse
 from store.records.errors import BailiwickError, Denied, ReplayMismatch, SettingsError, Unreachable, Waiting, describe
-from store.records.event import Draft
+from store.records.event import Draft, Event
 from store.records.identity import Agent, Principal, User
 from store.records.kinds import Kind
 from store.records.labels import Labels
@@ -40,23 +42,30 @@ class Agents(Protocol):
 
 
 class Memories(Protocol):
-    """What recall and remember need of the store's memory."""
+    """What recall and remember need of the store's memory. What it has embedded it puts on the meter."""
 
     async def remember(
-        self, *, id: str, tenant: str, user: str, text: str, tags: Mapping[str, str], labels: Labels, run: str
+        self,
+        *,
+        id: str,
+        tenant: str,
+        user: str,
+        text: str,
+        tags: Mapping[str, str],
+        labels: Labels,
+        run: str,
+        meter: Meter,
     ) -> None: ...
-    async def recall(self, tenant: str, query: str, limit: int) -> list[tuple[Json, Labels]]: ...
+    async def recall(self, tenant: str, query: str, limit: int, meter: Meter) -> list[tuple[Json, Labels]]: ...
 
 
 class Approver(Protocol):
     """Where a suspended call waits for a person."""
 
-    async def wait(
-        self, draft: Draft, view: dict[str, Any], announce: Callable[[], Awaitable[None]], since: str = ""
-    ) -> tuple[str, bool]:
-        """Announce the request and wait: the approver's name and answer. An expired request is a no.
+    async def wait(self, draft: Draft, view: dict[str, Any], request: Event | None) -> Event:
+        """Put the request on record, unless it is there as `request`, and wait for the answer, which is an event.
 
-        `since` is when a request that is on record already was made, in UTC, ISO 8601.
+        An expired request is a no.
         """
         ...
 
@@ -218,11 +227,37 @@ class Scope:
 
         async def live(path: str) -> Done:
             result = await self.services.gate.call(self.call(path, record, arguments, by))
-            facts = {"tool": tool, "tool_digest": record.digest}
+            facts = {"tool": tool, "tool_digest": record.digest, "cause": result.cause}
             return Done({"result": result.value, "error": result.error}, result.labels, facts)
 
         value = await self.step("call", tool, arguments, live, by=by)
         return value["result"], value["error"]
+
+    @asynccontextmanager
+    async def metered(self, step: str, tokens: int, actor: str = "") -> AsyncIterator[Meter]:
+        """Holds `tokens` while the model calls of a step are made, then books what those on the meter cost.
+
+        All calls but the last are put on record, which is for the step's own event to tell; if an error ends the step,
+        all. Raises BudgetExceeded before anything is asked.
+        """
+        async with self.services.gate.budgets.model_call(self.run, self.user, tokens) as bill:
+            meter = Meter(tokens)
+            try:
+                yield meter
+            except BailiwickError:
+                self._told(step, actor, meter.calls)
+                raise
+            else:
+                self._told(step, actor, meter.calls[:-1])
+            finally:
+                for call in meter.calls:
+                    bill.spend(call.given.tokens, call.given.device_ms)
+
+    def _told(self, step: str, actor: str, calls: list[ModelCall]) -> None:
+        """An event for each call."""
+        for call in calls:
+            draft = self.draft(Kind.MODEL_CALLED, step, actor, labels=self.labels, **columns(call))
+            self.services.recorder.append(draft, told(call))
 
     async def durable(self, draft: Draft, payload: Json = None) -> None:
         """Record and wait until it is on disk."""

@@ -5,9 +5,10 @@ answer, model and cost. What the agent proposes is checked here before anything 
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from models.request import Completion
 from runtime.agents.call_schema import DONE
 from runtime.agents.proposal import (
     VERSION,
@@ -23,6 +24,7 @@ from runtime.agents.proposal import (
 )
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import check, staged_here
+from runtime.conductor.meter import columns, told
 from runtime.conductor.scope import Done, Scope
 from runtime.contract.values import Example, Staged, Verdict, Work, record
 from runtime.gate.inventory import UNKNOWN
@@ -59,9 +61,16 @@ class Thinking:
     async def route(self, choices: Mapping[str, str]) -> str:
         """The router's choice. Raises ModelFailed if it is not sure."""
 
-        async def live(_path: str) -> Done:
-            context = RouteContext(self.scope.task, dict(choices), self._allowance())
-            proposal = await self._propose(context, self.scope.services.agents.route)
+        async def live(path: str) -> Done:
+            settings = self.scope.services.settings
+            allowance = Allowance(
+                calls=0,
+                texts=settings.prompt_tokens_per_proposal,
+                seconds=settings.step_timeout_s,
+                seed=self.scope.seed,
+            )
+            context = RouteContext(self.scope.task, dict(choices), allowance)
+            proposal = await self._propose(path, "router", context, self.scope.services.agents.route)
             form = {"type": "object", "properties": {"choice": {"enum": list(choices)}}, "required": ["choice"]}
             if not _fits(form, proposal):
                 return self._failed(proposal, "the router chose what it was not given")
@@ -76,9 +85,9 @@ class Thinking:
     async def ask(self, schema: dict[str, Any], question: str, data: Json) -> Json:
         """A value that fits `schema`."""
 
-        async def live(_path: str) -> Done:
+        async def live(path: str) -> Done:
             context = AskContext(self.scope.task, question, schema, data, self._allowance())
-            proposal = await self._propose(context, self.scope.services.agents.ask)
+            proposal = await self._propose(path, "worker", context, self.scope.services.agents.ask)
             if not _fits(schema, proposal):
                 return self._failed(proposal, "the answer does not fit its schema", question[:40])
             return self._done(proposal)
@@ -94,10 +103,10 @@ class Thinking:
     async def review(self, staged: Sequence[Staged]) -> Verdict:
         """The reviewer's verdict; a no is a ModelFailed."""
 
-        async def live(_path: str) -> Done:
+        async def live(path: str) -> Done:
             changes = tuple(self._change(effect) for effect in staged)
-            context = ReviewContext(self.scope.task, changes, self._review_allowance())
-            proposal = await self._propose(context, self.scope.services.agents.review)
+            context = ReviewContext(self.scope.task, changes, self._review_allowance(changes))
+            proposal = await self._propose(path, "reviewer", context, self.scope.services.agents.review)
             if not _fits(VERDICT, proposal):
                 return self._failed(proposal, "the reviewer gave no verdict")
             return self._done(proposal, decision=proposal.value["verdict"])
@@ -113,45 +122,56 @@ class Thinking:
     def _allowance(self) -> Allowance:
         settings = self.scope.services.settings
         return Allowance(
-            settings.tokens_per_proposal, settings.prompt_tokens_per_proposal, settings.step_timeout_s, self.scope.seed
+            settings.tokens_per_proposal,
+            settings.prompt_tokens_per_proposal,
+            settings.step_timeout_s,
+            self.scope.seed,
+            space=self._space(),
         )
 
-    def _review_allowance(self) -> Allowance:
-        seconds = self.scope.services.settings.step_timeout_s
-        return Allowance(VERDICT_TOKENS, LINE_TOKENS, seconds, self.scope.seed, calls=EVIDENCE)
+    def _review_allowance(self, changes: Sequence[Change]) -> Allowance:
+        """Of completions for changes with a target, of an embedding if there are others."""
+        settings = self.scope.services.settings
+        texts = 0 if all(change.target for change in changes) else settings.prompt_tokens_per_proposal
+        # A verdict ends a run's wait, and is short: it goes before the proposals of others.
+        return Allowance(
+            VERDICT_TOKENS,
+            LINE_TOKENS,
+            settings.step_timeout_s,
+            self.scope.seed,
+            EVIDENCE,
+            texts,
+            self._space(),
+            priority=1,
+        )
 
-    async def _propose(self, context: Any, ask: Callable[[Any], Awaitable[Proposal]]) -> Proposal:
+    def _space(self) -> str:
+        """What was computed for one tenant and classification must not speed up, and so be seen by, another's."""
+        labels = self.scope.labels
+        return f"{labels.tenant}/{labels.classification.name.lower()}"
+
+    async def _propose(
+        self, path: str, actor: str, context: Any, ask: Callable[[Any], Awaitable[Proposal]]
+    ) -> Proposal:
         """One proposal, its tokens reserved before and settled after."""
-        scope, tokens = self.scope, context.allowance.total
-        async with scope.services.gate.budgets.model_call(scope.run, scope.user, tokens) as bill:
+        async with self.scope.metered(path, context.allowance.total, actor) as meter:
             proposal = await ask(context)
-            for completion in proposal.completions:
-                bill.spend(completion.tokens, completion.device_ms)
+            meter.calls += proposal.calls
+            if proposal.error is not None:
+                raise proposal.error
         return proposal
 
     def _failed(self, proposal: Proposal, what: str, where: str = "", do: str = "") -> Done:
         """The step of a proposal that is of no use. It cost what it cost, and an auditor sees prompt and answer."""
-        if proposal.value is None and proposal.completion is not None:
-            what, where = "the model gave no whole answer in its allowance", proposal.completion.stop
+        given = proposal.calls[-1].given if proposal.calls else None
+        if proposal.value is None and isinstance(given, Completion):
+            what, where = "the model gave no whole answer in its allowance", given.stop
         return replace(self._done(proposal), value=None, error=ModelFailed(what, where, do))
 
     def _done(self, proposal: Proposal, **facts: Any) -> Done:
-        completion = proposal.completion
-        if completion is not None:
-            facts |= {
-                "model_digest": completion.model_digest,
-                "prompt_digest": completion.prompt_digest,
-                "grammar_digest": completion.grammar_digest,
-                "tokens": sum(each.tokens for each in proposal.completions),
-                "device_ms": sum(each.device_ms for each in proposal.completions),
-            }
-        detail = {
-            "agent_version": VERSION,
-            "confidence": round(proposal.confidence, 4),
-            "messages": [[message.role, message.content] for message in proposal.messages],
-            "completions": [_plain(asdict(each)) for each in proposal.completions],
-        }
-        return Done(proposal.value, self.scope.labels, facts, detail)
+        call = proposal.calls[-1] if proposal.calls else None
+        detail = {"agent_version": VERSION, "confidence": round(proposal.confidence, 4), **told(call)}
+        return Done(proposal.value, self.scope.labels, columns(call) | facts, detail)
 
     def _view(self, name: str) -> ToolView:
         tool = self.scope.tool(name)
@@ -217,7 +237,7 @@ class _Loop:
         thinking, scope = self.thinking, self.thinking.scope
         scope.absorb(self._definitions())
 
-        async def live(_path: str) -> Done:
+        async def live(path: str) -> Done:
             brief = self.brief
             context = WorkContext(
                 task=scope.task,
@@ -228,7 +248,7 @@ class _Loop:
                 turns=history,
                 allowance=thinking._allowance(),
             )
-            proposal = await thinking._propose(context, scope.services.agents.work)
+            proposal = await thinking._propose(path, "worker", context, scope.services.agents.work)
             if not _fits(_call_of([DONE, *(tool.name for tool in self.tools)]), proposal):
                 return thinking._failed(proposal, "the model made no call of a tool that it was given")
             return thinking._done(proposal)
@@ -288,7 +308,3 @@ def _texts(value: Json) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)
-
-
-def _plain(completion: dict[str, Any]) -> Json:
-    return {**completion, "token_ids": list(completion["token_ids"])}

@@ -4,6 +4,7 @@ It never asks anybody and never waits. An approval that fits another call, howev
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from runtime.gate.call import Gate, ToolCall, ToolResult
 from runtime.gate.decision import Judge
@@ -26,15 +27,14 @@ class Approved(Gate):
 
     async def call(self, call: ToolCall) -> ToolResult:
         """As Gate.call. Raises Denied if the call was suspended and its approval is missing or void."""
-        self.check(call)
-        return await self._inner.call(call)
+        return await self._inner.call(self.check(call))
 
-    def check(self, call: ToolCall) -> None:
-        """Raise Denied, and record it, unless the call needs no approval or has the right one (recorded as well)."""
+    def check(self, call: ToolCall) -> ToolCall:
+        """The call, if it needs no approval or has the right one, which is recorded. Raises Denied, recorded too."""
         if not call.suspended_by:
-            return
+            return call
         problem = self._problem(call)
-        self._recorder.append(
+        pending = self._recorder.append(
             draft(
                 call,
                 Kind.DECISION,
@@ -52,6 +52,7 @@ class Approved(Gate):
         )
         if problem:
             raise Denied(f"{call.record.name}: {problem}", f"run {call.run}, step {call.step}")
+        return replace(call, cause=pending.event.seq)
 
     def _problem(self, call: ToolCall) -> str:
         if call.approval is None:

@@ -80,7 +80,7 @@ class Budgets:
         self._held: dict[str, Amount] = defaultdict(Amount)
         self._open: dict[int, Reservation] = {}
         self._last = 0
-        self._calls_seen: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self._calls_seen: dict[str, set[str]] = defaultdict(set)
 
     def reserve(self, run: str, user: User, amount: Amount) -> Reservation:
         """Speak for `amount`. Raises BudgetExceeded, and holds nothing, if any account would be overspent."""
@@ -119,22 +119,17 @@ class Budgets:
         finally:
             self.settle(reservation, bill.used)
 
-    def charge(self, run: str, user: User, tokens: int, device_ms: int) -> None:
-        """Book a model call that has happened without a reservation. What is spent is spent: this never raises."""
-        for account in self._accounts(run, user.tenant, user.name, self._now().date().isoformat()):
-            self._used[account] = self._used[account].plus(Amount(tokens=tokens, device_ms=device_ms))
-
-    def reserve_call(self, run: str, user: User, step: str, attempt: int) -> Reservation:
-        """Speak for one tool call. The same attempt at the same step is counted once, however often a resumed run
-        comes past it. Raises BudgetExceeded."""
-        again = (step, attempt) in self._calls_seen[run]
+    def reserve_call(self, run: str, user: User, step: str) -> Reservation:
+        """Speak for the tool call of a step. It is counted once, however often a resumed run comes past it. Raises
+        BudgetExceeded."""
+        again = step in self._calls_seen[run]
         reservation = self.reserve(run, user, Amount(calls=0 if again else 1))
-        self._calls_seen[run].add((step, attempt))
+        self._calls_seen[run].add(step)
         return reservation
 
-    def covers(self, run: str, user: User, calls: Collection[tuple[str, int]]) -> bool:
-        """Whether all these calls (step and attempt) can still be made; one that was counted before is free."""
-        return len([call for call in calls if call not in self._calls_seen[run]]) <= self.left(run, user).calls
+    def covers(self, run: str, user: User, steps: Collection[str]) -> bool:
+        """Whether the calls of all these steps can still be made; one that was counted before is free."""
+        return len([step for step in steps if step not in self._calls_seen[run]]) <= self.left(run, user).calls
 
     def left(self, run: str, user: User) -> Amount:
         """What the run may still use: the smaller, unit by unit, of its own rest and its user's rest of the day."""
@@ -147,7 +142,7 @@ class Budgets:
 
     def replay(self, events: Iterable[Event]) -> None:
         """Book what the ledger says was used: the tokens and device time of every event but the sum at a run's end,
-        and a call for every attempt that was let through. Errs on the side of the budget: a call that was allowed
+        and a call for every step's that was let through. Errs on the side of the budget: a call that was allowed
         counts, even if the runtime died before it made it."""
         for event in events:
             if not event.run or event.kind == Kind.RUN_ENDED:
@@ -170,7 +165,7 @@ class Budgets:
             return 0
         seen = self._calls_seen[event.run]
         before = len(seen)
-        seen.add((event.step, event.attempt))
+        seen.add(event.step)
         return len(seen) - before
 
     def _accounts(self, run: str, tenant: str, user: str, day: str) -> tuple[str, str]:

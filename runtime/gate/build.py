@@ -1,6 +1,6 @@
 """The gate, put together: Labelled(Governed(Approved(Budgeted(Effectful(host)))))."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runtime.gate.approved import Approved, Knows
@@ -13,9 +13,9 @@ from runtime.gate.governed import Governed
 from runtime.gate.host import Host
 from runtime.gate.labelled import Labelled
 from runtime.gate.recorder import Recorder
-from store.records.errors import SettingsError
 from store.records.event import Event
 from tools.record import ToolRecord
+from tools.references import check_references
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ class Gatehouse(Gate):
         For a change set, which is committed whole or not at all: judge every effect before the first is made.
         """
         self.labelled.check(call)
-        judged = self.governed.judge(call)
-        self.approved.check(judged)
-        return judged
+        return self.approved.check(self.governed.judge(call))
 
     def replay(self, events: Iterable[Event]) -> None:
         """Learn from the ledger, at start and in order, what was used and which effects are open."""
@@ -70,28 +68,11 @@ def build(
 ) -> Gatehouse:
     """The gate over these tools. `knows` says whether a name is an approver's; `epoch` is the core's own.
 
-    Raises SettingsError if a tool is to be reconciled by something that is no local read, or without a key.
+    Raises SettingsError for tools that contradict each other, as tools.references says.
     """
     tools = {record.name: record for record in records}
-    for record in tools.values():
-        _check_reconcile(record, tools)
+    check_references(tools)
     effects = Effectful(host, recorder, judge, tools, epoch, patience_s)
     approved = Approved(Budgeted(effects, budgets), judge, knows, recorder)
     governed = Governed(approved, judge, recorder)
     return Gatehouse(judge, Labelled(governed, recorder), governed, approved, budgets, effects)
-
-
-def _check_reconcile(record: ToolRecord, records: Mapping[str, ToolRecord]) -> None:
-    """Asking what became of an effect passes no policy of its own, so it must not be able to do anything."""
-    if not record.reconcile:
-        return
-    where = f"reconcile of {record.name}"
-    asked = records.get(record.reconcile)
-    if asked is None:
-        raise SettingsError(f"no tool is called {record.reconcile}", where, "correct the name")
-    if not asked.local_read:
-        what = f"{asked.name} is no local read, and only such a tool may be asked without a decision"
-        raise SettingsError(what, where, "classify it as one, or name another")
-    if not record.key_argument:
-        what = f"{record.name} takes no idempotency key, so nobody can be asked what became of it"
-        raise SettingsError(what, where, "name its key_argument")

@@ -11,10 +11,14 @@ from tools.record import ToolRecord
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person's yes to exactly one call: it holds for `binding` and no other. `approver` is a user's name."""
+    """A person's yes to exactly one call: it holds for `binding` and no other. `approver` is a user's name.
+
+    `answer` is the number of the event that put it on record, 0 if there is none.
+    """
 
     binding: str
     approver: str
+    answer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class ToolCall:
 
     `key` is the idempotency key of an effect (run and step), empty for a read. `labels` are the join of everything
     that led to the call. `reviewed` says that the reviewer agreed to the change set the call is in. `suspended_by`
-    names the approval policies that hold the call for a person; only the policy wrapper sets it.
+    names the approval policies that hold the call for a person; only the policy wrapper sets it. `cause` is the number
+    of the event that the next event about the call follows from, 0 for none: it counts for nothing else.
     """
 
     run: str
@@ -38,7 +43,7 @@ class ToolCall:
     reviewed: bool = False
     approval: Approval | None = None
     suspended_by: tuple[str, ...] = ()
-    attempt: int = 1
+    cause: int = 0
 
     def binding(self, policy_digest: str) -> str:
         """The digest that an approval binds to: tool version, canonical arguments, policy and identity."""
@@ -56,11 +61,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came back, labelled. With `error` the value is the tool's own message."""
+    """What came back, labelled. With `error` the value is the tool's own message. `cause` is the call's last one."""
 
     value: Json
     labels: Labels
     error: bool = False
+    cause: int = 0
 
 
 def is_reference(value: Json) -> bool:

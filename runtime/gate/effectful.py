@@ -246,4 +246,4 @@ def _key_name(effect: ToolRecord, asked: ToolRecord) -> str:
 
 def _result(call: ToolCall, outcome: Outcome) -> ToolResult:
     """The bare result, of the worst label: the outermost wrapper says what it is really labelled with."""
-    return ToolResult(outcome.value, Labels(call.labels.tenant), outcome.error)
+    return ToolResult(outcome.value, Labels(call.labels.tenant), outcome.error, call.cause)

@@ -24,7 +24,8 @@ class Governed(Gate):
         return await self._inner.call(self.judge(call))
 
     def judge(self, call: ToolCall) -> ToolCall:
-        """The call with `suspended_by` as policy says it now, whatever it said before; records the ruling.
+        """The call with `suspended_by` as policy says it now, whatever it said before; records the ruling, which is
+        what the rest follows from.
 
         Raises Denied, or Suspended if policy wants a person's word and the call carries none. Whether the word it
         carries is the right one is for the next wrapper.
@@ -35,7 +36,7 @@ class Governed(Gate):
             self._record(call, Decision("deny", (), self._judge.digest, ("the arguments are not JSON",)), "", None)
             raise
         decision = self._judge.decide(call)
-        self._record(call, decision, arguments, call.arguments)
+        call = replace(call, cause=self._record(call, decision, arguments, call.arguments))
         if decision.effect == "allow":
             return replace(call, suspended_by=())
         if decision.effect == "suspend":
@@ -44,8 +45,9 @@ class Governed(Gate):
             return replace(call, suspended_by=decision.policies)
         raise _denied(call, decision)
 
-    def _record(self, call: ToolCall, decision: Decision, arguments_digest: str, arguments: Json) -> None:
-        self._recorder.append(
+    def _record(self, call: ToolCall, decision: Decision, arguments_digest: str, arguments: Json) -> int:
+        """Put a ruling on record; the number of its event."""
+        pending = self._recorder.append(
             draft(
                 call,
                 Kind.DECISION,
@@ -61,6 +63,7 @@ class Governed(Gate):
                 "reviewed": call.reviewed,
             },
         )
+        return pending.event.seq
 
 
 def _denied(call: ToolCall, decision: Decision) -> Denied:

@@ -3,11 +3,11 @@
 Text only: nothing here knows what a policy means.
 """
 
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.folders import only_ours
 from store.records.errors import SettingsError
 
 SETS = ("strict", "lab")
@@ -33,13 +33,12 @@ class Statement:
 def policy_files(source: str | Path | Sequence[Path]) -> tuple[PolicyFile, ...]:
     """The files of a shipped set (by name), of a folder (its *.cedar), or those given; sorted by path.
 
-    Raises SettingsError if there is none, or if one cannot be read or is not UTF-8, or if everybody can write it or add
-    one to the folder.
+    Raises SettingsError if there is none, or if one cannot be read or is not UTF-8, or if somebody else could have
+    written one or added one to the folder. A shipped set is trusted as the code beside it is.
     """
     if isinstance(source, str) and source in SETS:
-        source = _SHIPPED / source
-    if isinstance(source, str | Path):
-        source = _expand(Path(source))
+        return tuple(_read(path) for path in sorted((_SHIPPED / source).glob("*.cedar")))
+    source = _expand(Path(source)) if isinstance(source, str | Path) else [only_ours(path) for path in source]
     if not source:
         raise SettingsError("no policy files were given", do=f"name a set ({', '.join(SETS)}), a folder or files")
     return tuple(_read(path) for path in sorted(source))
@@ -58,15 +57,14 @@ def statements(file: PolicyFile) -> Iterator[Statement]:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
+    if not path.exists():
         raise SettingsError(
             "there is no such policy set, folder or file", str(path), f"shipped sets are {', '.join(SETS)}"
         )
-    if path.stat().st_mode & stat.S_IWOTH:
-        raise SettingsError("everybody on this machine can add a policy to the folder", str(path), "chmod o-w it")
-    found = list(path.glob("*.cedar"))
+    only_ours(path)
+    if path.is_file():
+        return [path]
+    found = [only_ours(file) for file in path.glob("*.cedar")]
     if not found:
         raise SettingsError("the folder holds no *.cedar file", str(path), "put policies there or name another folder")
     return found
@@ -74,8 +72,6 @@ def _expand(path: Path) -> list[Path]:
 
 def _read(path: Path) -> PolicyFile:
     try:
-        if path.stat().st_mode & stat.S_IWOTH:
-            raise SettingsError("everybody on this machine can change the policy file", str(path), "chmod o-w it")
         return PolicyFile(str(path), path.read_bytes().decode())
     except OSError as error:
         raise SettingsError("the policy file cannot be read", str(path), error.strerror or "") from None

@@ -50,7 +50,7 @@ def draft(call: ToolCall, kind: Kind, **fields: Any) -> Draft:
         "actor_version": agent.version,
         "run": call.run,
         "step": call.step,
-        "attempt": call.attempt,
+        "cause": call.cause,
         "principal": user.name,
         "workflow": call.workflow,
         "workflow_version": call.workflow_version,

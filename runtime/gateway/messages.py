@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal["running", "waiting", "parked", "completed", "completed-by-fallback", "denied", "failed", "cancelled"]
+from store.records.kinds import Status
 
 
 class Wire(BaseModel):
@@ -74,14 +74,13 @@ class EventView(Wire):
 
 
 class ApprovalView(Wire):
-    """A call that waits for a person. `payload` is whole, never cut."""
+    """A call that waits for a person. `arguments` are whole, never cut."""
 
     approval: str
     run: str
     step: str
     tool: str
     arguments: dict[str, Any]
-    payload: Any = None
     requester: str
     policies: tuple[str, ...]
     binding: str
@@ -114,12 +113,16 @@ class TableView(Wire):
 
 
 class StatusView(Wire):
-    """The state of a running runtime. `parts` maps an actor to its process id (0 while it is down)."""
+    """The state of a running runtime. `parts` maps an actor to its process id (0 while it is down).
+
+    `open_runs` have been submitted and have not ended; nobody drives the `idle_runs` among them.
+    """
 
     pid: int
     epoch: int
     events: int
     open_runs: int
+    idle_runs: int = 0
     parts: dict[str, int]
     model: str = ""
 

@@ -139,6 +139,10 @@ class Ledger:
         """The runs that have been submitted and have not ended, oldest first."""
         return self.reader.open_runs()
 
+    def count_open(self) -> int:
+        """How many runs have been submitted and have not ended."""
+        return self.reader.count_open()
+
     def find_run(self, beginning: str) -> RunRow:
         """The one run whose id begins so. Raises SettingsError if there is none, or more than one."""
         return self.reader.find_run(beginning)

@@ -21,7 +21,7 @@ from store.records.kinds import Kind
 _RUN_COLUMNS = (
     "run, tenant, principal, workflow, workflow_version, status, "
     f"strftime(started, {schema.TIME}), coalesce(strftime(ended, {schema.TIME}), ''), "
-    "events, model_calls, tokens, device_ms, cost_micros, first_seq, last_seq, submission, outcome"
+    "events, model_calls, tokens, device_ms, cost_micros, first_seq, last_seq, epoch, submission, outcome"
 )
 
 
@@ -30,7 +30,8 @@ class RunRow:
     """One run, summed up from its events.
 
     `status` is how it ended, or `running`, `waiting` (an approval is not answered) or `parked` (its last event says
-    so). Times are UTC ISO 8601; `submission` and `outcome` are the payload ids of its first event and of
+    so). `epoch` is its last event's: a run that none of this epoch's events tells of is driven by nobody. Times are UTC
+    ISO 8601; `submission` and `outcome` are the payload ids of its first event and of
     its last, empty if there is none. `model_calls` counts events with a model digest and tokens.
     """
 
@@ -49,6 +50,7 @@ class RunRow:
     cost_micros: int
     first_seq: int
     last_seq: int
+    epoch: int
     submission: str
     outcome: str
 
@@ -108,6 +110,11 @@ class Reader:
         ended = f"SELECT run FROM events WHERE kind = '{Kind.RUN_ENDED}'"
         still = f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' AND run NOT IN ({ended})"
         return self._runs(still, [])[::-1]
+
+    def count_open(self) -> int:
+        """How many runs have been submitted and have not ended."""
+        counts = (f"count(*) FILTER (kind = '{kind}')" for kind in (Kind.RUN_SUBMITTED, Kind.RUN_ENDED))
+        return self._number(f"SELECT {' - '.join(counts)} FROM events")
 
     def find_run(self, beginning: str) -> RunRow:
         """The one run whose id begins so. Raises SettingsError if there is none, or more than one."""

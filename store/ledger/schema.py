@@ -63,6 +63,7 @@ RUNS = f"""
         sum(cost_micros)::BIGINT AS cost_micros,
         min(seq) AS first_seq,
         max(seq) AS last_seq,
+        max(epoch) AS epoch,
         coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_SUBMITTED}'), '') AS submission,
         coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_ENDED}'),
             any_value(payload) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest), '') AS outcome

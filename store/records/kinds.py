@@ -1,6 +1,7 @@
 """The kinds of events: the vocabulary of the ledger. Values are stored, so a kind is never renamed or reused."""
 
 from enum import StrEnum
+from typing import Literal
 
 
 class Kind(StrEnum):
@@ -25,14 +26,13 @@ class Kind(StrEnum):
     EFFECT_OUTCOME = "effect.outcome"
     EFFECT_IN_DOUBT = "effect.in-doubt"
     MODEL_LOADED = "model.loaded"
+    MODEL_CALLED = "model.called"
     NOTE = "note"
 
 
-class Ended(StrEnum):
-    """How a run ended: the `decision` of its `run.ended`."""
+Ended = Literal["completed", "completed-by-fallback", "denied", "failed", "cancelled"]
+"""How a run ended: the `decision` of its `run.ended`."""
 
-    COMPLETED = "completed"
-    COMPLETED_BY_FALLBACK = "completed-by-fallback"
-    DENIED = "denied"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+Status = Ended | Literal["running", "interrupted", "waiting", "parked"]
+"""How a run stands. An open one is driven (`running`) or not (`interrupted`: the runtime that drove it is gone), waits
+for a person, or is parked until whatever its last event names is put right."""

@@ -10,13 +10,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from models.registry import Registry
-from models.request import Completion, Request
+from models.request import Completion, Embedding, Message, Request
 from models.server import ModelServer
 from runtime.agents.call_schema import call_schema, unused
 from runtime.agents.proposal import (
     Allowance,
     AskContext,
     Change,
+    Proposal,
     ReviewContext,
     RouteContext,
     ToolView,
@@ -26,6 +27,7 @@ from runtime.agents.proposal import (
 from runtime.agents.reviewer import Reviewer
 from runtime.agents.router import Router
 from runtime.agents.worker import Worker, work_messages
+from store.records.errors import ModelFailed
 
 
 @dataclass
@@ -40,10 +42,9 @@ class Handle:
         self.completions += 1
         return await asyncio.to_thread(self.server.generate, request)
 
-    async def embed(self, texts: list[str]) -> list[list[float]]:
+    async def embed(self, texts: list[str], max_tokens: int, deadline_s: float) -> Embedding:
         self.embedded += len(texts)
-        vectors: list[list[float]] = (await asyncio.to_thread(self.server.embed, texts)).tolist()
-        return vectors
+        return await asyncio.to_thread(self.server.embed, texts, max_tokens=max_tokens, deadline_s=deadline_s)
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +135,7 @@ def test_the_loop_cannot_end_before_it_began() -> None:
 async def test_the_worker_calls_what_it_was_given(model: Handle) -> None:
     proposal = await Worker(model).work(CONTEXT)
     assert Draft202012Validator(call_schema(CONTEXT.tools, may_end=False)).is_valid(proposal.value)
-    assert proposal.completion is not None
-    assert proposal.messages == work_messages(CONTEXT)
+    assert [call.asked for call in proposal.calls] == [work_messages(CONTEXT)]
 
 
 async def test_the_worker_answers_in_the_form_that_was_asked_for(model: Handle) -> None:
@@ -143,15 +143,21 @@ async def test_the_worker_answers_in_the_form_that_was_asked_for(model: Handle) 
     context = AskContext("a task", "Sure?", schema, {"log": "all is well"}, Allowance(tokens=40))
     proposal = await Worker(model).ask(context)
     assert Draft202012Validator(schema).is_valid(proposal.value)
-    assert '{"log":"all is well"}' in proposal.messages[-1].content
+    assert '{"log":"all is well"}' in chat(proposal)[-1].content
 
 
 async def test_an_answer_cut_short_is_none_but_is_accounted_for(model: Handle) -> None:
     proposal = await Worker(model).work(replace(CONTEXT, allowance=Allowance(tokens=2)))
     assert proposal.value is None
-    assert proposal.completion is not None
-    assert proposal.completion.stop == "length"
-    assert proposal.completion.tokens > 2
+    (given,) = (call.given for call in proposal.calls)
+    assert isinstance(given, Completion)
+    assert given.stop == "length"
+    assert given.tokens > 2
+
+
+def chat(proposal: Proposal) -> list[Message]:
+    """The chat that a proposal came from."""
+    return [each for each in proposal.calls[-1].asked if isinstance(each, Message)]
 
 
 def change(**changes: Any) -> Change:
@@ -173,21 +179,24 @@ async def test_the_reviewer_says_no_by_rule_and_asks_no_model(model: Handle, cha
     proposal = await Reviewer(model).review(ReviewContext("a task", changes, Allowance()))
     assert proposal.value["verdict"] == "reject"
     assert reason in proposal.value["reason"]
-    assert model.completions == 0
+    assert (model.completions, proposal.calls) == (0, ())
 
 
 async def test_the_reviewers_word_follows_from_what_the_model_sees(model: Handle) -> None:
     evidence = ("orders: disk quota exceeded, every write fails",)
     proposal = await Reviewer(model).review(ReviewContext("a task", (change(evidence=evidence),), Allowance(tokens=20)))
     assert proposal.value["verdict"] == "approve"
-    assert proposal.messages[-1].content == f"Evidence: {evidence[0]}"
-    assert all("Restart" not in message.content for message in proposal.messages)
+    assert chat(proposal)[-1].content == f"Evidence: {evidence[0]}"
+    assert all("Restart" not in message.content for message in chat(proposal))
 
 
 async def test_the_reviewer_without_a_whole_answer_gives_no_verdict(model: Handle) -> None:
     proposal = await Reviewer(model).review(ReviewContext("a task", (change(),), Allowance(tokens=1)))
-    assert proposal.value is None
-    assert proposal.completion is not None
+    assert (proposal.value, len(proposal.calls), proposal.error) == (None, 1, None)
+
+
+def page(message: str) -> Change:
+    return Change("ops.page", "Page the person on call.", {"message": message}, "", False, False)
 
 
 @pytest.mark.parametrize(
@@ -195,10 +204,27 @@ async def test_the_reviewer_without_a_whole_answer_gives_no_verdict(model: Handl
     [("The orders service is down and does not answer", "approve"), ("Cheap watches, buy now", "reject")],
 )
 async def test_a_message_must_be_about_the_task(model: Handle, message: str, verdict: str) -> None:
-    page = Change("ops.page", "Page the person on call.", {"message": message}, "", False, False)
-    proposal = await Reviewer(model).review(ReviewContext("The orders service is failing", (page,), Allowance()))
+    context = ReviewContext("The orders service is failing", (page(message),), Allowance(texts=100))
+    proposal = await Reviewer(model).review(context)
     assert proposal.value["verdict"] == verdict
     assert model.completions == 0
+    (call,) = proposal.calls
+    assert call.asked == ("The orders service is failing", f'Page the person on call. {{"message":"{message}"}}')
+    assert 0 < call.given.tokens <= 100
+
+
+async def test_every_call_of_the_reviewer_is_told_though_a_later_one_fails(model: Handle) -> None:
+    calm = ("orders: heartbeat, clock in step", "orders: started in 2 s; request 200 in 3 ms")
+    changes = (page("The orders service is down"), change(evidence=calm))
+    context = ReviewContext("The orders service is failing", changes, Allowance(tokens=20, calls=6, texts=100))
+    proposal = await Reviewer(model).review(context)
+    kinds = [type(call.given) for call in proposal.calls]
+    assert kinds == [Embedding, *[Completion] * (len(kinds) - 1)]
+    assert len(kinds) == 1 + model.completions
+    small = replace(context.allowance, prompt=1)
+    failed = await Reviewer(model).review(replace(context, allowance=small))
+    assert isinstance(failed.error, ModelFailed)
+    assert [type(call.given) for call in failed.calls] == [Embedding]
 
 
 @pytest.mark.parametrize(
@@ -207,10 +233,20 @@ async def test_a_message_must_be_about_the_task(model: Handle, message: str, ver
 )
 async def test_the_router_goes_by_meaning(model: Handle, task: str, name: str) -> None:
     choices = {"triage": "A service fails: find out why and repair it.", "poem": "Write verses about nature."}
-    proposal = await Router(model).route(RouteContext(task, choices, Allowance()))
+    proposal = await Router(model).route(RouteContext(task, choices, Allowance(texts=100)))
     assert proposal.value == {"choice": name}
     assert 0.5 < proposal.confidence <= 1
     assert (model.completions, model.embedded) == (0, 3)
+    (call,) = proposal.calls
+    assert call.asked == (task, *choices.values())
+    assert call.given.model_digest == model.server.loaded()[-1].sha256
+    assert 0 < call.given.tokens <= 100
+
+
+async def test_the_router_keeps_to_its_allowance(model: Handle) -> None:
+    context = RouteContext("a task " * 50, {"one": "Repair a service.", "two": "Write verses."}, Allowance(texts=100))
+    with pytest.raises(ModelFailed, match=r"have 1\d\d tokens, and their allowance is 100"):
+        await Router(model).route(context)
 
 
 async def test_the_router_is_not_sure_between_two_alike(model: Handle) -> None:

@@ -69,3 +69,11 @@ def test_a_socket_that_nobody_listens_on_is_as_none(command: Any, alone: list[st
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(settings.socket))
     assert [command(*arguments).out for arguments in READS] == alone
+
+
+def test_a_ledger_that_others_could_have_put_there_is_not_read(command: Any, ledger: Path) -> None:
+    ledger.chmod(0o770)
+    for arguments in READS:
+        done = command(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert "others can write it" in done.err

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
+AWKWARD = Path(__file__).parents[1] / "tools" / "awkward_server.py"
 SHIPPED = Path(sys.prefix) / "share" / "bailiwick" / "models"
 
 
@@ -89,7 +90,7 @@ def test_verbs_that_need_a_runtime_say_so(command: Any) -> None:
 
 def test_runs_list_and_show(command: Any, ledger: Path) -> None:
     newest, oldest = command("runs", "list", "--json").json
-    assert (newest["run"], newest["status"]) == ("r2bbbb", "running")
+    assert (newest["run"], newest["status"]) == ("r2bbbb", "interrupted")
     assert (oldest["run"], oldest["status"], oldest["resolved_by"]) == ("r1aaaa", "completed", "model")
     assert (oldest["tokens"], oldest["model_calls"], oldest["outcome"]) == (42, 1, "all is well")
     shown = command("runs", "show", "r1", "--payloads", "--json").json
@@ -97,6 +98,16 @@ def test_runs_list_and_show(command: Any, ledger: Path) -> None:
     assert shown["trail"][0]["payload"]["user"]["name"] == "ada"
     missing = command("runs", "show", "r9")
     assert missing.code == 2
+
+
+def test_a_run_that_nobody_drives_is_called_interrupted_and_how_to_go_on_is_said(command: Any, ledger: Path) -> None:
+    done = command("runs", "list")
+    assert [line.split()[:2] for line in done.out.splitlines()[1:]] == [
+        ["r2bbbb", "interrupted"],
+        ["r1aaaa", "completed"],
+    ]
+    assert "`bailiwick resume`" in done.err
+    assert command("runs", "show", "r2").out.splitlines()[1] == "status: interrupted"
 
 
 def test_what_was_recorded_cannot_speak_to_the_terminal(command: Any, ledger: Path) -> None:
@@ -189,6 +200,22 @@ def test_tools_are_listed_from_a_real_server(command: Any, tmp_path: Path) -> No
     done = command("tools", "list", "--tools", "t.toml")
     assert done.code == 3
     assert done.err.count("\n") == 1
+
+
+def test_tools_that_no_runtime_would_take_are_not_listed(command: Any, tmp_path: Path) -> None:
+    file = tmp_path / "typed-in" / "t.toml"
+    entry = f'[server.odd]\ncommand = ["{{python}}", "-I", "-S", "{AWKWARD}", "", "{tmp_path}"]\n'
+    file.write_text(entry)
+    assert "odd.echo" in command("tools", "list", "--tools", "t.toml").out
+    file.write_text(entry + '[server.odd.tools.echo]\nkey_argument = "key"\nreconcile = "odd.nowhere"\n')
+    done = command("tools", "list", "--tools", "t.toml")
+    assert (done.code, done.out) == (2, "")
+    assert "nobody offers the tool odd.nowhere" in done.err
+    file.write_text(entry)
+    file.chmod(0o664)
+    done = command("tools", "list", "--tools", "t.toml")
+    assert done.code == 2
+    assert "others can write" in done.err
 
 
 def test_policy_check(command: Any, tmp_path: Path) -> None:

@@ -67,11 +67,10 @@ def test_results_and_exit_codes_of_success() -> None:
 
 def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     code = "from runtime.diagnostics import run\ndef m():\n while 1: print('x' * 1000)\nimport sys; sys.exit(run(m))"
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout
-    assert child.stderr
-    os.read(child.stdout.fileno(), 10)
-    child.stdout.close()
-    assert child.wait(30) == 141
-    assert child.stderr.read() == b""
-    child.stderr.close()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout
+        assert child.stderr
+        os.read(child.stdout.fileno(), 10)
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 141

@@ -66,7 +66,7 @@ class Driver:
         for each in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=60)
         self.stderr.close()
 
 
@@ -79,9 +79,9 @@ def hostile(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def driver() -> Iterator[Callable[..., Driver]]:
-    """Makes drivers, each in a short folder under /tmp; ends them all."""
+    """Makes drivers, each in a short folder under /tmp; ends them all with the file that used them."""
     made: list[Driver] = []
 
     def make(*arguments: str, environ: dict[str, str] | None = None) -> Driver:

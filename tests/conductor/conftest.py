@@ -6,7 +6,7 @@ Ledger, gate, policies, tool host and memory are the real ones; only the agents 
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +14,19 @@ from typing import Any
 
 import pytest
 
-from models.request import Completion, Message
-from runtime.agents.proposal import AskContext, Proposal, ReviewContext, RouteContext, WorkContext
+from models.request import Completion, Embedding, Message, Request
+from runtime.agents.proposal import AskContext, ModelCall, Proposal, ReviewContext, RouteContext, WorkContext
+from runtime.conductor.memory import LedgerMemory
 from runtime.contract.workflow import Workflow
 from runtime.core import Core, World
 from runtime.gate.inventory import Inventory
 from runtime.gateway.messages import Answer, RunView, Submission
 from runtime.settings import Settings
-from store.memory.memory import Memory
 from store.records.canonical import Json
-from store.records.errors import ToolFailed
+from store.records.errors import ModelFailed, ToolFailed
 from store.records.event import Draft, Event
 from store.records.identity import User
 from store.records.kinds import Kind
-from store.records.labels import Labels
 from tools.functions import FunctionToolset
 from tools.host import ToolHost
 from tools.record import OutputLabel
@@ -78,9 +77,17 @@ class Site:
             raise ToolFailed("cannot look")
         self.reads.append(tool)
 
-    async def embed(self, texts: list[str]) -> list[list[float]]:
-        """Toy vectors: how often each letter stands in a text."""
-        return [[float(text.count(letter)) + 0.1 for letter in "abcdefgh"] for text in texts]
+    async def generate(self, request: Request) -> Completion:
+        """Memory has no use for completions."""
+        raise NotImplementedError
+
+    async def embed(self, texts: list[str], max_tokens: int, deadline_s: float) -> Embedding:
+        """Toy vectors, how often each letter stands in a text; each word is a token."""
+        tokens = sum(len(text.split()) for text in texts)
+        if tokens > max_tokens:
+            raise ModelFailed("over the allowance")
+        vectors = [[float(text.count(letter)) + 0.1 for letter in "abcdefgh"] for text in texts]
+        return Embedding(vectors, "toy", "e" * 64, "q" * 64, tokens, 0, 3)
 
 
 def toolset(site: Site) -> FunctionToolset:
@@ -146,7 +153,8 @@ def completion(tokens: int, stop: Any = "end") -> Completion:
 class Scripted:
     """Agents that say what a test tells them to: `calls` by turn of the loop, one `answer`, `verdict` and `choice`.
 
-    An exception is raised instead. `asked` names every question that was put to one.
+    An exception is raised instead. `asked` names every question that was put to one; `earlier` are calls of a model
+    that every answer rests on besides its own, which is `answering` or a completion; `error` ends each proposal.
     """
 
     calls: list[Json] = field(default_factory=list)
@@ -156,6 +164,9 @@ class Scripted:
     confidence: float = 1.0
     tokens: int = 50
     stop: str = "end"
+    earlier: tuple[ModelCall, ...] = ()
+    answering: ModelCall | None = None
+    error: ModelFailed | None = None
     asked: list[str] = field(default_factory=list)
     seen: list[Any] = field(default_factory=list)
 
@@ -176,23 +187,8 @@ class Scripted:
         self.seen.append(context)
         if isinstance(value, Exception):
             raise value
-        return Proposal(value, (Message("user", kind),), completion(self.tokens, self.stop), self.confidence)
-
-
-@dataclass(frozen=True)
-class Memories:
-    """The store's memory as the conductor wants it."""
-
-    memory: Memory
-
-    async def remember(
-        self, *, id: str, tenant: str, user: str, text: str, tags: Mapping[str, str], labels: Labels, run: str
-    ) -> None:
-        await self.memory.remember(id=id, tenant=tenant, user=user, text=text, tags=tags, labels=labels, run=run)
-
-    async def recall(self, tenant: str, query: str, limit: int) -> list[tuple[Json, Labels]]:
-        found = await self.memory.recall(tenant, query, limit)
-        return [({"text": each.text, "tags": each.tags, "run": each.run}, each.labels) for each in found]
+        call = self.answering or ModelCall((Message("user", kind),), completion(self.tokens, self.stop))
+        return Proposal(None if self.error else value, (*self.earlier, call), self.confidence, self.error)
 
 
 @dataclass
@@ -301,13 +297,13 @@ async def a_life(
     """One life of a core on a site."""
     host = ToolHost()
     await host.open([], [toolset(site)])
-    memory = Memory.open(site.folder / "memory", site.embed)
+    memory = LedgerMemory.open(site.folder / "memory", site)
     chosen = Settings(policy=policy, data_dir=site.folder, model_turns=4, **settings)
     world = World(
         host=host,
         records=host.records(),
         agents=agents,
-        memory=Memories(memory),
+        memory=memory,
         workflows={each.name: each for each in workflows},
         inventory=Inventory.services(["gateway", "orders"]),
     )

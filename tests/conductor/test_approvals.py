@@ -57,6 +57,57 @@ async def test_a_yes_lets_the_effect_through_and_is_on_record(live: Any, site: A
     assert len(site.effects()) == 1
 
 
+@pytest.mark.parametrize("lives", [1, 2])
+async def test_an_effect_leads_back_by_its_causes_to_the_word_of_policy_and_person(live: Any, lives: int) -> None:
+    async with live(flow(staging(ROLLBACK))) as life:
+        run = await life.submit("flow")
+        await life.until_waiting()
+        if lives == 1:
+            await life.finish(run, answer=True)
+    async with live(flow(staging(ROLLBACK))) as life:
+        if lives == 2:
+            await life.resume(run, answer=True)
+        events = {event.seq: event for event, _ in life.events(run)}
+    (event,) = [event for event in events.values() if event.kind == Kind.EFFECT_OUTCOME]
+    told = []
+    while event.cause:
+        event = events[event.cause]
+        told.append((event.kind, event.decision))
+    assert told == [
+        (Kind.EFFECT_INTENT, ""),
+        (Kind.DECISION, "allow"),
+        (Kind.DECISION, "suspend"),
+        (Kind.APPROVAL_ANSWERED, "yes"),
+        (Kind.APPROVAL_REQUESTED, ""),
+        (Kind.DECISION, "suspend"),
+    ]
+
+
+async def test_an_answer_of_an_earlier_life_is_the_cause_of_what_it_lets_through(live: Any) -> None:
+    async with live(flow(staging(ROLLBACK))) as life:
+        run = await life.submit("flow")
+        await life.until_waiting()
+        life.dies_after(1)  # the answer gets to the disk, and nothing after it
+        await life.finish(run, answer=True)
+    async with live(flow(staging(ROLLBACK))) as life:
+        assert (await life.resume(run)).status == "completed"
+        ((answered, _),) = life.events(run, Kind.APPROVAL_ANSWERED)
+        *_, (again, _), (ruling, _), (word, _) = life.events(run, Kind.DECISION)
+        assert [event.decision for event in (again, ruling, word)] == ["suspend", "suspend", "allow"]
+        assert answered.seq < again.seq, "the first life died before it got further than the answer"
+        assert [event.cause for event in (again, ruling, word)] == [0, answered.seq, ruling.seq]
+
+
+async def test_a_read_leads_back_to_the_policys_word(live: Any) -> None:
+    async def reads(run: Run) -> None:
+        await run.call("ops.list_services")
+
+    async with live(flow(reads)) as life:
+        view = await life.run("flow")
+        (decision, _), (step, _) = life.events(view.run, Kind.DECISION, Kind.STEP_COMPLETED)
+        assert (decision.decision, step.cause) == ("allow", decision.seq)
+
+
 async def test_a_no_denies_the_whole_set(live: Any, site: Any) -> None:
     async with live(flow(staging(RESTART, ROLLBACK))) as life:
         assert (await life.run("flow", answer=False)).status == "denied"

@@ -4,10 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +30,11 @@ from tools.opslab.layout import SERVICES
 
 COMMAND = str(Path(sys.executable).parent / "bailiwick")
 HERE = Path(__file__).parent
-START_S, END_S = 60.0, 120.0
+START_S, END_S = 120.0, 240.0
+"""Patience, in seconds, with a command's start and end. A quiet machine needs a tenth of it, a busy one a half."""
+TEST_S = 900
+ROWS, COLUMNS = 50, 160
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
 HOSTILE = {"RAY_ADDRESS": "192.0.2.1:6379", "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": "/nowhere"}
 """What a user of Ray may have set: it must change nothing here."""
 
@@ -36,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @dataclass(frozen=True)
@@ -76,41 +85,99 @@ class Trail:
 
 
 class Running:
-    """A command under way."""
+    """A command under way; its output goes to files, and so does what its terminal shows, if it has one."""
 
-    def __init__(self, site: "Site", arguments: tuple[str, ...], environ: dict[str, str]) -> None:
+    def __init__(self, site: "Site", arguments: tuple[str, ...], environ: dict[str, str], terminal: bool) -> None:
         self._files = [(site.folder / f"{name}-{os.urandom(4).hex()}").open("w+") for name in ("out", "err")]
+        self._terminal: Terminal | None = Terminal(self._files[0].fileno()) if terminal else None
+        streams = self._terminal.streams() if self._terminal else (subprocess.DEVNULL, *self._files)
         self.process = subprocess.Popen(
             [COMMAND, *arguments],
             env=environ,
             cwd=site.typed_in,
-            stdin=subprocess.DEVNULL,
-            stdout=self._files[0],
-            stderr=self._files[1],
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
             text=True,
             start_new_session=True,
         )
+        if self._terminal:
+            self._terminal.begin()
 
     def said(self) -> str:
-        """All of stderr until now."""
-        return Path(self._files[1].name).read_text()
+        """All that a person has read until now: stderr, or the terminal."""
+        return self._written()[0 if self._terminal else 1]
+
+    def _written(self) -> list[str]:
+        """Stdout and stderr as a person reads them: without the colours of a terminal."""
+        return [COLOURS.sub("", Path(file.name).read_text(errors="replace")) for file in self._files]
+
+    def type(self, line: str) -> None:
+        """Type a line at its terminal."""
+        assert self._terminal
+        self._terminal.type(line)
+
+    async def shows(self, text: str, times: int = 1) -> None:
+        """Return once its terminal has shown a text so many times."""
+        async with asyncio.timeout(END_S):
+            while self.said().count(text) < times:
+                assert self.process.poll() is None, self.said()
+                await asyncio.sleep(0.05)
 
     def wait(self) -> Done:
         """Wait for its end."""
         code = self.process.wait(END_S)
-        out, err = (Path(file.name).read_text() for file in self._files)
+        if self._terminal:
+            self._terminal.close()
         for file in self._files:
             file.close()
-        return Done(code, out, err)
+        return Done(code, *self._written())
 
     def end(self) -> None:
         """Kill it if it still runs, or let its warden end what it started, and wait for that."""
         family = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
         self.process.kill()
         self.process.wait()
-        psutil.wait_procs(family, timeout=20)
+        psutil.wait_procs(family, timeout=END_S)
+        if self._terminal:
+            self._terminal.close()
         for file in self._files:
             file.close()
+
+
+class Terminal:
+    """A pseudo-terminal. What the program at its other end writes is copied to `screen`, a file descriptor."""
+
+    def __init__(self, screen: int) -> None:
+        self._ours, self._theirs = pty.openpty()
+        termios.tcsetwinsize(self._theirs, (ROWS, COLUMNS))
+        self._screen = screen
+        self._copying = threading.Thread(target=self._copy)
+
+    def streams(self) -> tuple[int, int, int]:
+        """Standard input, output and error for the program."""
+        return (self._theirs,) * 3
+
+    def begin(self) -> None:
+        """Leave the other end to the program, and begin to copy."""
+        os.close(self._theirs)
+        self._copying.start()
+
+    def _copy(self) -> None:
+        with contextlib.suppress(OSError):  # EIO: everybody has left the other end
+            while data := os.read(self._ours, 65536):
+                os.write(self._screen, data)
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._ours, f"{line}\n".encode())
+
+    def close(self) -> None:
+        """Wait for the last that was written. May be called twice."""
+        self._copying.join()
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
 
 
 class Site:
@@ -136,9 +203,9 @@ class Site:
         self.environ = kept | HOSTILE | own | {"BAILIWICK_DATA_DIR": str(self.data)}
         self._begun: list[Running] = []
 
-    def start(self, *arguments: str, **more: str) -> Running:
-        """Start a command; `more` are environment variables."""
-        self._begun.append(Running(self, arguments, self.environ | more))
+    def start(self, *arguments: str, terminal: bool = False, **more: str) -> Running:
+        """Start a command, at a terminal of its own or with nobody there; `more` are environment variables."""
+        self._begun.append(Running(self, arguments, self.environ | more, terminal))
         return self._begun[-1]
 
     def run(self, *arguments: str, **more: str) -> Done:

@@ -148,9 +148,8 @@ async def test_a_second_instance_on_the_same_data_folder(sites: Callable[[], Any
     site = sites()
     first = site.start("up")
     second = site.start("up")
-    async with asyncio.timeout(60):
-        while first.process.poll() is None and second.process.poll() is None:
-            await asyncio.sleep(0.05)
+    while first.process.poll() is None and second.process.poll() is None:
+        await asyncio.sleep(0.05)
     loser, winner = (first, second) if first.process.poll() is not None else (second, first)
     one_line(loser.wait(), 3, str(site.folder))
     async with site.client(winner) as client:

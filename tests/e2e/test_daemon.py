@@ -1,6 +1,8 @@
 """The runtime as a daemon: brought up, asked, watched, examined by the doctor, and taken down in order."""
 
 import asyncio
+import contextlib
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +13,20 @@ TASK = f"The front door fails (ticket {SECRET}). Find out why and fix it."
 
 
 def private_texts(runtime: Path) -> list[Path]:
-    """The files in Ray's folders that hold a word of the task, of a prompt, or of a log the agents read."""
+    """The files in Ray's folders that hold a word of the task, of a prompt, or of a log the agents read.
+
+    Ray goes on meanwhile: what is gone by the time it is looked at holds nothing.
+    """
     words = [SECRET.encode(), b"connection pool exhausted", b"operations engineer", b"rollback_config"]
     homes = [home.resolve() for home in runtime.glob("r-*")]
-    files = [path for home in homes for path in home.rglob("*") if path.is_file()]
-    assert len(files) > 10, "these are not Ray's folders"
-    return [path for path in files if any(word in path.read_bytes() for word in words)]
+    found = [Path(folder, name) for home in homes for folder, _, names in os.walk(home) for name in names]
+    texts: dict[Path, bytes] = {}
+    for path in found:
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                texts[path] = path.read_bytes()
+    assert len(texts) > 10, "these are not Ray's folders"
+    return [path for path, text in texts.items() if any(word in text for word in words)]
 
 
 async def approve_all(site: Any, client: Any, run: str) -> list[str]:
@@ -83,13 +93,13 @@ async def test_a_day_of_a_daemon(sites: Callable[[], Any], premises: Callable[[A
 async def test_the_doctor_tells_the_demos_lab_from_the_runtime(sites: Callable[[], Any]) -> None:
     """While a demo runs, its lab's ports are named as the lab's; all others refuse an unknown caller.
 
-    It is then told to end, and does so in order.
+    It waits for a person's answer meanwhile; it is then told to end, and does so in order.
     """
     site = sites()
-    demo = site.start("demo", "--fault", "slow-leak", "--approve", "yes", "--json")
-    async with site.client(demo, site.data / "demo"):
-        done = await asyncio.to_thread(site.run, "doctor", "--json", "--data-dir", str(site.data / "demo"))
-        demo.process.send_signal(signal.SIGTERM)
+    demo = site.start("demo", "--fault", "config-rollout", "--json", terminal=True)
+    await demo.shows("Approve? Type yes or no: ")
+    done = site.run("doctor", "--json", "--data-dir", str(site.data / "demo"))
+    demo.process.send_signal(signal.SIGTERM)
     found = [check for check in done.json["checks"] if check["name"] in ("socket", "lab socket")]
     ports = [check["found"] for check in found if check["name"] == "lab socket" and "tcp 127.0.0.1:" in check["found"]]
     assert len(ports) == 3, done.out
@@ -97,6 +107,8 @@ async def test_the_doctor_tells_the_demos_lab_from_the_runtime(sites: Callable[[
     assert [check for check in found if check["name"] == "socket" and "refuses" not in check["found"]] == []
     assert done.code == 0, done.out
     ended = demo.wait()
-    assert (ended.code, ended.out) == (130, "")
-    assert ended.err.splitlines()[-1].startswith("bailiwick: interrupted; the lab of this run is gone")
-    assert "SIGTERM" not in ended.err
+    assert ended.code == 130, ended.out
+    assert ended.out.splitlines()[-1].startswith("bailiwick: interrupted; the lab of this run is gone")
+    assert '"resolved_by":' not in ended.out, "a run that did not end has no result"
+    assert "SIGTERM" not in ended.out
+    assert "Traceback" not in ended.out

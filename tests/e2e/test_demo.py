@@ -45,6 +45,19 @@ def test_a_call_that_the_model_chose_was_executed(repaired: Any, site: Any) -> N
     assert repaired.json["events"] == len(trail.views)
 
 
+def test_every_model_call_is_an_event_with_its_model_and_what_it_cost(repaired: Any, site: Any) -> None:
+    trail = site.trail(repaired.json["run"], site.data / "demo")
+    calls = [view for view in trail.views if view.event["model_digest"]]
+    assert repaired.json["model_calls"] == len(calls)
+    assert repaired.json["tokens"] == sum(view.event["tokens"] for view in calls)
+    (route,) = [view for view in calls if view.payload.get("kind") == "route"]
+    assert route.event["tokens"] > 0
+    assert route.payload["detail"]["texts"] == [
+        "The front door fails. Find out why and fix it.",
+        *route.payload["arguments"].values(),
+    ]
+
+
 def test_the_ledger_says_what_the_lab_counted_and_verifies(repaired: Any, site: Any) -> None:
     trail = site.trail(repaired.json["run"], site.data / "demo")
     assert trail.effects() == repaired.json["effects"]

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ TASK = "The front door fails. Find out why and fix it."
 
 async def reached(site: Any, running: Any, kind: str) -> EventView:
     """The first event of a kind that a command's runtime records."""
-    async with site.client(running) as client:
-        events: AsyncIterator[EventView] = client.follow()
+    async with site.client(running) as client, aclosing(client.follow()) as events:
         async for view in events:
             if view.event["kind"] == kind:
                 return view
@@ -31,10 +31,13 @@ async def test_a_killed_driver_takes_everything_down_and_resume_does_the_effect_
     site = sites()
     place = premises(site, "full-quota")
     running = site.start("run", TASK, *place.flags, "--approve", "yes")
+    await reached(site, running, "staged")
+    os.kill(place.lab.pid, signal.SIGSTOP)  # so that the effect cannot end before its driver does
     view = await reached(site, running, "effect.intent")
     running.process.send_signal(signal.SIGKILL)
     assert running.wait().code == -signal.SIGKILL
-    assert site.run("runs", "list", "--json").json[0]["status"] == "running"
+    os.kill(place.lab.pid, signal.SIGCONT)
+    assert site.run("runs", "list", "--json").json[0]["status"] == "interrupted"
     done = site.run("resume", *place.flags, "--approve", "yes", "--json")
     assert done.code == 0, done.err
     assert done.json["run"] == view.event["run"]

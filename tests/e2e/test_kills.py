@@ -17,6 +17,7 @@ async def kill(site: Any, running: Any, at: Callable[[EventView], tuple[str, ...
             async for view in client.follow():
                 parts = (await client.status()).parts if (names := at(view)) else {}
                 for name in names:
+                    assert parts[name] > 0, f"{name} is down already"  # and 0 would be a signal to ourselves
                     os.kill(parts[name], signal.SIGKILL)
                     killed.append(name)
     except Unreachable:

@@ -42,6 +42,11 @@ def budgets() -> Budgets:
     return Budgets(SMALL, now=lambda: NOON)
 
 
+def spend(spent: Budgets, run: str, tokens: int) -> None:
+    """Use so many tokens of alice's."""
+    spent.settle(spent.reserve(run, ALICE, Amount(tokens=tokens)), Amount(tokens=tokens))
+
+
 def test_what_is_held_counts_until_it_is_settled() -> None:
     spent = budgets()
     held = spent.reserve("r1", ALICE, Amount(tokens=80))
@@ -61,7 +66,7 @@ def test_a_refused_reservation_holds_nothing() -> None:
 
 def test_a_users_day_bounds_all_of_their_runs_and_nobody_elses() -> None:
     spent = budgets()
-    spent.charge("r1", ALICE, tokens=90, device_ms=0)
+    spend(spent, "r1", 90)
     with pytest.raises(BudgetExceeded, match="user local/alice on 2026-11-22 is 150 tokens"):
         spent.reserve("r2", ALICE, Amount(tokens=61))
     spent.reserve("r3", User("bob", 1001, "local", "ops"), Amount(tokens=61))
@@ -70,7 +75,7 @@ def test_a_users_day_bounds_all_of_their_runs_and_nobody_elses() -> None:
 def test_a_new_day_is_a_new_budget_for_the_user_but_not_for_the_run() -> None:
     day = [NOON]
     spent = Budgets(SMALL, now=lambda: day[0])
-    spent.charge("r1", ALICE, tokens=100, device_ms=0)
+    spend(spent, "r1", 100)
     day[0] += timedelta(days=1)
     spent.reserve("r2", ALICE, Amount(tokens=100))
     with pytest.raises(BudgetExceeded, match="run r1"):
@@ -99,15 +104,15 @@ async def test_a_model_call_books_its_bill_even_if_it_fails() -> None:
     assert spent.left("r1", ALICE) == Amount(2, 80, 995)
 
 
-def test_the_same_attempt_is_counted_once() -> None:
+def test_the_call_of_a_step_is_counted_once() -> None:
     spent = budgets()
     for _ in range(3):
-        held = spent.reserve_call("r1", ALICE, "1", 1)
+        held = spent.reserve_call("r1", ALICE, "1")
         spent.settle(held, held.amount)
     assert spent.left("r1", ALICE).calls == 1
 
 
-def test_replay_counts_each_allowed_attempt_and_each_token_once() -> None:
+def test_replay_counts_each_allowed_call_and_each_token_once() -> None:
     spent = budgets()
     spent.replay(
         [
@@ -121,7 +126,7 @@ def test_replay_counts_each_allowed_attempt_and_each_token_once() -> None:
         ]
     )
     assert spent.left("r1", ALICE) == Amount(1, 60, 910)
-    held = spent.reserve_call("r1", ALICE, "1", 1)
+    held = spent.reserve_call("r1", ALICE, "1")
     assert held.amount == Amount()
 
 
@@ -134,7 +139,7 @@ def test_replay_books_to_the_day_of_the_event() -> None:
 
 def test_a_run_that_is_forgotten_frees_its_own_account_only() -> None:
     spent = budgets()
-    spent.charge("r1", ALICE, tokens=90, device_ms=0)
+    spend(spent, "r1", 90)
     spent.forget("r1")
     assert spent.left("r1", ALICE).tokens == 60
 

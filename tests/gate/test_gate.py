@@ -64,10 +64,10 @@ async def test_an_effect_leaves_decision_intent_outcome_in_that_order(
     assert world.effects == [("restart_service", "r1/1")]
     events = recorded(Kind.DECISION, Kind.EFFECT_INTENT, Kind.EFFECT_OUTCOME)
     assert [event.kind for event, _ in events] == ["decision", "effect.intent", "effect.outcome"]
-    (_, _), (intent, sent), (outcome, got) = events
+    (decision, _), (intent, sent), (outcome, got) = events
     assert sent["key"] == "r1/1"
     assert sent["arguments"] == {"service": "orders"}
-    assert outcome.cause == intent.seq
+    assert (outcome.cause, intent.cause, decision.cause) == (intent.seq, decision.seq, 0)
     assert (outcome.decision, got["value"], got["error"]) == ("done", {"done": "restart_service"}, False)
     assert intent.policy_digest == house.policy.digest
     assert outcome.labels == result.labels
@@ -122,12 +122,15 @@ async def test_a_suspended_call_waits_then_passes_with_the_approval_of_this_very
     assert caught.value.policies == ("approval:rollback",)
     assert caught.value.binding == wanted.binding(house.policy.digest)
     assert world.effects == []
-    await house.call(replace(wanted, approval=Approval(caught.value.binding, "bob")))
+    await house.call(replace(caught.value.call, approval=Approval(caught.value.binding, "bob")))
     assert world.effects == [("rollback_config", "r1/1")]
-    ((_, intent),) = recorded(Kind.EFFECT_INTENT)
-    assert (intent["approver"], intent["approved_by_policies"]) == ("bob", ["approval:rollback"])
-    decisions = [(event.decision, payload["by"]) for event, payload in recorded(Kind.DECISION)]
-    assert decisions == [("suspend", "policy"), ("suspend", "policy"), ("allow", "approval")]
+    ((intent, sent),) = recorded(Kind.EFFECT_INTENT)
+    assert (sent["approver"], sent["approved_by_policies"]) == ("bob", ["approval:rollback"])
+    decisions = recorded(Kind.DECISION)
+    told = [(event.decision, payload["by"]) for event, payload in decisions]
+    assert told == [("suspend", "policy"), ("suspend", "policy"), ("allow", "approval")]
+    first, second, third = [event.seq for event, _ in decisions]
+    assert [event.cause for event, _ in (*decisions, (intent, sent))] == [0, first, second, third]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +231,7 @@ async def test_a_tool_whose_definition_changed_is_denied(gatehouse: Make, call: 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"reconcile": "ops.nowhere"}, "no tool is called ops.nowhere"),
+        ({"reconcile": "ops.nowhere"}, "nobody offers the tool ops.nowhere"),
         ({"reconcile": "ops.send_mail"}, "is no local read"),
         ({"reconcile": "ops.effect_status", "key_argument": ""}, "takes no idempotency key"),
     ],

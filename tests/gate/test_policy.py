@@ -108,11 +108,14 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path, policies: Write, 
     (folder / "site.cedar").write_bytes(b"\xff\xfe")
     assert "not UTF-8" in refusal(folder, records)
     (folder / "site.cedar").write_text(ALL)
-    (folder / "site.cedar").chmod(0o666)
-    assert "everybody on this machine can change" in refusal(folder, records)
+    (folder / "site.cedar").chmod(0o660)
+    for source in (folder, folder / "site.cedar", [folder / "site.cedar"]):
+        assert "others can write it" in refusal(source, records)
     (folder / "site.cedar").chmod(0o600)
     folder.chmod(0o1777)
-    assert "everybody on this machine can add" in refusal(folder, records)
+    assert "others can write it" in refusal(folder, records)
+    folder.chmod(0o770)
+    assert "others could exchange it" in refusal(folder / "site.cedar", records)
     assert "cannot be read" in refusal([tmp_path / "gone.cedar"], records)
 
 

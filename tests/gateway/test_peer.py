@@ -76,8 +76,8 @@ async def test_a_descendant_of_the_tool_host_is_refused(serve, path, name):
     answer = json.loads(await host.stdout.readline())
     assert answer["error"]["kind"] == "Denied"
     assert "tools cannot talk to the runtime that runs them" in answer["error"]["what"]
-    host.stdin.close()
-    assert await host.wait() == 0
+    await host.communicate(b"")
+    assert host.returncode == 0
     await gateway.close()
 
 

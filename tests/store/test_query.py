@@ -11,7 +11,7 @@ from store.ledger.ledger import Ledger
 from store.ledger.query import select
 from store.ledger.verify import verify
 from store.records.errors import SettingsError, Timeout
-from store.records.kinds import Ended, Kind
+from store.records.kinds import Kind
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, draft) -> Iterator[Ledger]:
     ledger = Ledger.open(tmp_path_factory.mktemp("query") / "data")
     ledger.append(draft(Kind.RUN_SUBMITTED, run="r1", principal="alice"), {"task": "secret words"})
     ledger.append(draft(Kind.STEP_COMPLETED, run="r1", step="1", tokens=5))
-    ledger.append(draft(Kind.RUN_ENDED, run="r1", decision=Ended.COMPLETED))
+    ledger.append(draft(Kind.RUN_ENDED, run="r1", decision="completed"))
     ledger.append(draft(labels=None)).wait()
     yield ledger
     assert verify(ledger).events == 4

@@ -1,5 +1,7 @@
 """The plain data that all rooms share."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,4 +109,4 @@ def test_an_error_is_one_line_with_what_where_and_what_to_do() -> None:
 def test_kinds_are_stored_by_value() -> None:
     assert Kind("run.ended") is Kind.RUN_ENDED
     assert event(kind=Kind.NOTE).json()["kind"] == "note"
-    assert {ended.value for ended in Ended} == {"completed", "completed-by-fallback", "denied", "failed", "cancelled"}
+    assert set(get_args(Ended)) == {"completed", "completed-by-fallback", "denied", "failed", "cancelled"}

@@ -1,6 +1,7 @@
 """A tool server for tests, written by hand so that it can misbehave: `awkward_server.py STORY FOLDER`.
 
-It speaks the older handshake. FOLDER/starts counts its starts; FOLDER/definition, if there, replaces a description.
+It speaks the older handshake. FOLDER/starts counts its starts; FOLDER/definition, if there, replaces a description;
+FOLDER/hanging appears when a call hangs.
 """
 
 import json
@@ -36,6 +37,9 @@ def tools() -> list[dict[str, object]]:
     wrong: dict[str, object] = {"type": "object", "properties": {"text": {"type": "nonsense"}}}
     schema = wrong if STORY == "bad-schema" else anything
     listed: list[dict[str, object]] = [{"name": name, "description": text, "inputSchema": schema} for name in names]
+    if STORY == "slow-pattern":
+        slow = {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
+        listed.append({"name": "slow", "description": "", "inputSchema": slow, "outputSchema": slow})
     remote: dict[str, object] = {"type": "object", "properties": {"text": {"$ref": "http://127.0.0.1:9/schema.json"}}}
     return [*listed, {"name": "remote", "description": "refers elsewhere", "inputSchema": remote}]
 
@@ -49,6 +53,8 @@ def call(name: str, arguments: dict[str, str]) -> dict[str, object]:
     """One tool call."""
     if name == "echo":
         return {**text(json.dumps(arguments)), "structuredContent": arguments}
+    if name == "slow":
+        return {**text("too long for a backtracking matcher"), "structuredContent": {"text": "a" * 5_000 + "!"}}
     if name == "plainText":
         return text("not json")
     if name == "fail":
@@ -56,6 +62,7 @@ def call(name: str, arguments: dict[str, str]) -> dict[str, object]:
     if name == "die":
         os._exit(1)
     if name == "hang":
+        (FOLDER / "hanging").touch()
         time.sleep(60)
     if name == "big":
         return text("x" * 300_000)

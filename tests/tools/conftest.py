@@ -34,7 +34,7 @@ def awkward(tmp_path: Path) -> Callable[..., Server]:
 
     def entry(story: str = "", **fields: object) -> Server:
         command = [sys.executable, "-I", "-S", str(AWKWARD), story, str(tmp_path)]
-        return Server.model_validate({"command": command, "start_timeout_s": 20, **fields})
+        return Server.model_validate({"command": command, "start_timeout_s": 60, **fields})
 
     return entry
 
@@ -43,7 +43,7 @@ def awkward(tmp_path: Path) -> Callable[..., Server]:
 def gone() -> Callable[[list[int]], bool]:
     """Tells whether all of these processes end soon."""
 
-    def wait(pids: list[int], patience_s: float = 10.0) -> bool:
+    def wait(pids: list[int], patience_s: float = 60.0) -> bool:
         until = time.monotonic() + patience_s
         while any(alive(pid) for pid in pids):
             if time.monotonic() > until:
@@ -55,11 +55,16 @@ def gone() -> Callable[[list[int]], bool]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that waits to be reaped does not."""
+    """Whether a process runs; one that waits to be reaped does not, unless threads of it still end.
+
+    Until the last of them has, its ports and locks are held.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return False
+    state, threads = fields[0], int(fields[17])
+    return state != "Z" or threads > 1
 
 
 @pytest.fixture

@@ -55,9 +55,9 @@ async def host() -> AsyncIterator[ToolHost]:
 
 
 async def test_the_key_is_put_where_the_tool_takes_it(host: ToolHost) -> None:
-    outcome = await host.call("lab.stop", {"service": "a"}, "run/1", 5, 1)
+    outcome = await host.call("lab.stop", {"service": "a"}, "run/1", 60, 1)
     assert outcome.value == {"service": "a", "key": "run/1"}
-    assert (await host.call("lab.look", {"at": 3}, "", 5, 1)).value == {"at": 3}
+    assert (await host.call("lab.look", {"at": 3}, "", 60, 1)).value == {"at": 3}
 
 
 @pytest.mark.parametrize(
@@ -78,32 +78,42 @@ async def test_arguments_that_do_not_fit_never_leave(
     host: ToolHost, tool: str, arguments: dict[str, Any], key: str, says: str
 ) -> None:
     with pytest.raises(BadArguments, match=says):
-        await host.call(tool, arguments, key, 5, 1)
+        await host.call(tool, arguments, key, 60, 1)
 
 
 async def test_an_error_names_the_rule_and_never_the_value(host: ToolHost) -> None:
     with pytest.raises(BadArguments) as caught:
-        await host.call("lab.look", {"at": "hunter2"}, "", 5, 1)
+        await host.call("lab.look", {"at": "hunter2"}, "", 60, 1)
     assert "hunter2" not in str(caught.value)
     with pytest.raises(BadResult) as lied:
-        await host.call("liar.number", {}, "", 5, 1)
+        await host.call("liar.number", {}, "", 60, 1)
     assert "n breaks the rule type integer" in str(lied.value)
     assert "hunter2" not in str(lied.value)
 
 
 async def test_an_older_core_is_refused_once_a_newer_one_has_called(host: ToolHost) -> None:
-    await host.call("lab.look", {"at": 1}, "", 5, 4)
-    await host.call("lab.look", {"at": 1}, "", 5, 5)
+    await host.call("lab.look", {"at": 1}, "", 60, 4)
+    await host.call("lab.look", {"at": 1}, "", 60, 5)
     with pytest.raises(StaleEpoch, match="epoch 4 is over"):
-        await host.call("lab.look", {"at": 1}, "", 5, 4)
-    assert (await host.call("lab.look", {"at": 2}, "", 5, 5)).value == {"at": 2}
+        await host.call("lab.look", {"at": 1}, "", 60, 4)
+    assert (await host.call("lab.look", {"at": 2}, "", 60, 5)).value == {"at": 2}
 
 
 async def test_a_schema_that_refers_elsewhere_fetches_nothing(awkward: Callable[..., Server]) -> None:
     host = ToolHost()
     await host.open([Catalog(server={"odd": awkward()})])
     with pytest.raises(BadArguments, match="refers to what is not in it"):
-        await host.call("odd.remote", {"text": "x"}, "k", 5, 1)
+        await host.call("odd.remote", {"text": "x"}, "k", 60, 1)
+    await host.close()
+
+
+async def test_a_pattern_that_would_backtrack_for_years_holds_nobody_up(awkward: Callable[..., Server]) -> None:
+    host = ToolHost()
+    await host.open([Catalog(server={"odd": awkward("slow-pattern")})])
+    with pytest.raises(BadArguments, match="text breaks the rule pattern"):
+        await host.call("odd.slow", {"text": "a" * 5_000 + "!"}, "k", 60, 1)
+    with pytest.raises(BadResult, match="text breaks the rule pattern"):
+        await host.call("odd.slow", {"text": "aaa"}, "k", 60, 1)
     await host.close()
 
 
@@ -118,11 +128,11 @@ async def test_toolsets_that_contradict_each_other_are_refused(awkward: Callable
         await ToolHost().open([], [twin, other])
     dangling = FunctionToolset("lab")
     dangling.tool(reconcile="lab.nobody")(nothing)
-    with pytest.raises(SettingsError, match=r"lab\.nobody, which nobody offers"):
+    with pytest.raises(SettingsError, match=r"nobody offers the tool lab\.nobody"):
         await ToolHost().open([], [dangling])
     writes = FunctionToolset("lab")
     writes.tool(reconcile="lab.nothing")(nothing)
-    with pytest.raises(SettingsError, match="must be a local read"):
+    with pytest.raises(SettingsError, match="is no local read"):
         await ToolHost().open([], [writes])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from store.records.errors import BailiwickError, SettingsError, ToolFailed, Unreachable
 from tools.catalog import MARK, Server
-from tools.mcp.toolset import McpToolset
+from tools.mcp.toolset import LONGEST_WAIT_S, McpToolset
 from tools.results import BadResult
 
 Entry = Callable[..., Server]
@@ -94,35 +94,40 @@ async def test_a_call_that_goes_wrong_fails_in_one_line_and_the_next_is_answered
     toolset = McpToolset("odd", awkward())
     await toolset.open()
     with pytest.raises(error) as caught:
-        await toolset.call(tool, {}, 20)
+        await toolset.call(tool, {}, 60)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert (await toolset.call("odd.echo", {"text": "on"}, 20)).value == {"text": "on"}
+    assert (await toolset.call("odd.echo", {"text": "on"}, 60)).value == {"text": "on"}
     await toolset.close()
 
 
 async def test_a_dead_server_fails_all_calls_in_flight_and_starts_once(awkward: Entry, tmp_path: Path) -> None:
     toolset = McpToolset("odd", awkward())
     await toolset.open()
-    calls = [asyncio.create_task(toolset.call("odd.hang", {}, 30)) for _ in range(3)]
-    await asyncio.sleep(0.2)
+    calls = [asyncio.create_task(toolset.call("odd.hang", {}, 60)) for _ in range(3)]
+    while not (tmp_path / "hanging").exists():
+        await asyncio.sleep(0.01)
     os.kill(toolset.pid, signal.SIGKILL)
     ended = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(error) for error in ended] == [ToolFailed] * 3
-    again = await asyncio.gather(*(toolset.call("odd.echo", {"text": "x"}, 20) for _ in range(3)))
+    again = await asyncio.gather(*(toolset.call("odd.echo", {"text": "x"}, 60) for _ in range(3)))
     assert [outcome.value for outcome in again] == [{"text": "x"}] * 3
     assert (tmp_path / "starts").read_text() == "xx"
     await toolset.close()
 
 
-async def test_starts_that_keep_failing_wait_longer_and_longer(awkward: Entry, tmp_path: Path) -> None:
+async def test_starts_that_keep_failing_wait_longer_and_longer(
+    awkward: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toolset = McpToolset("odd", awkward())
     await toolset.open()
-    for _ in range(3):
+    for number in range(3):
+        if number == 2:  # the pause counts from the start before it, which on a busy machine would use it up
+            monkeypatch.setattr("tools.mcp.toolset.FIRST_WAIT_S", LONGEST_WAIT_S)
         with pytest.raises(ToolFailed):
-            await toolset.call("odd.die", {}, 20)
+            await toolset.call("odd.die", {}, 60)
     with pytest.raises(Unreachable, match="did not start again"):
-        await toolset.call("odd.echo", {"text": "x"}, 0.05)
+        await toolset.call("odd.echo", {"text": "x"}, 1)
     assert (tmp_path / "starts").read_text() == "xxx"
     await toolset.close()
 
@@ -130,8 +135,8 @@ async def test_starts_that_keep_failing_wait_longer_and_longer(awkward: Entry, t
 async def test_plain_text_becomes_an_object(awkward: Entry) -> None:
     toolset = McpToolset("odd", awkward())
     await toolset.open()
-    assert (await toolset.call("odd.plain_text", {}, 20)).value == {"text": "not json"}
-    assert (await toolset.call("odd.deep", {}, 20)).value == {"text": "[" * 100_000}
+    assert (await toolset.call("odd.plain_text", {}, 60)).value == {"text": "not json"}
+    assert (await toolset.call("odd.deep", {}, 60)).value == {"text": "[" * 100_000}
     await toolset.close()
 
 
@@ -141,9 +146,9 @@ async def test_a_definition_that_changed_over_a_restart_is_not_called(awkward: E
     before = [record.digest for record in await toolset.records()]
     (tmp_path / "definition").write_text("sends your files to whoever asks")
     with pytest.raises(ToolFailed):
-        await toolset.call("odd.die", {}, 20)
+        await toolset.call("odd.die", {}, 60)
     with pytest.raises(ToolFailed, match="definition has changed"):
-        await toolset.call("odd.echo", {"text": "x"}, 20)
+        await toolset.call("odd.echo", {"text": "x"}, 60)
     assert [record.digest for record in await toolset.records()] == before
     await toolset.close()
 
@@ -155,7 +160,7 @@ async def test_the_server_gets_no_variable_that_the_tools_file_does_not_name(
     monkeypatch.setenv("BAILIWICK_SOCKET", "/run/x")
     toolset = McpToolset("odd", awkward(env={"MODE": "test"}))
     await toolset.open()
-    seen = (await toolset.call("odd.environment", {}, 20)).value["environment"]
+    seen = (await toolset.call("odd.environment", {}, 60)).value["environment"]
     assert set(seen) - {"LC_CTYPE"} == {"PATH", "LANG", "MODE", MARK}
     await toolset.close()
 
@@ -176,13 +181,13 @@ async def test_stderr_goes_to_a_private_file_and_nowhere_else(
 async def test_nothing_that_a_server_started_outlives_it(awkward: Entry, gone: Gone, how: str) -> None:
     toolset = McpToolset("odd", awkward())
     await toolset.open()
-    pids = (await toolset.call("odd.daemon", {}, 20)).value
+    pids = (await toolset.call("odd.daemon", {}, 60)).value
     guard = toolset.pid
     if how == "close":
         await toolset.close()
     elif how == "die":
         with pytest.raises(ToolFailed):
-            await toolset.call("odd.die", {}, 20)
+            await toolset.call("odd.die", {}, 60)
     elif how == "kill server":
         os.kill(pids["server"], signal.SIGKILL)
     else:
@@ -200,7 +205,7 @@ from tools.mcp.toolset import McpToolset
 async def main():
     toolset = McpToolset("odd", Server(command=tuple(sys.argv[1:])))
     await toolset.open()
-    pids = (await toolset.call("odd.daemon", {}, 20)).value
+    pids = (await toolset.call("odd.daemon", {}, 60)).value
     print(toolset.pid, pids["server"], pids["child"], flush=True)
     await asyncio.sleep(60)
 
@@ -213,15 +218,19 @@ import asyncio, os, signal, sys
 from tools.catalog import Catalog, Server
 from tools.host import ToolHost, become_subreaper
 
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
 async def main():
     become_subreaper()
     host = ToolHost(alone=True)
     await host.open([Catalog(server={"odd": Server(command=tuple(sys.argv[1:]))})])
-    pids = (await host.call("odd.daemon", {}, "k", 20, 1)).value
-    guard = int(open(f"/proc/{pids['server']}/stat").read().rpartition(")")[2].split()[1])
+    pids = (await host.call("odd.daemon", {}, "k", 60, 1)).value
+    guard = parent_of(pids["server"])
     os.kill(guard, signal.SIGKILL)
-    await asyncio.sleep(0.2)
-    parent = int(open(f"/proc/{pids['child']}/stat").read().rpartition(")")[2].split()[1])
+    while (parent := parent_of(pids["child"])) == pids["server"]:
+        await asyncio.sleep(0.01)
     print(pids["child"], int(parent == os.getpid()), flush=True)
     await host.close()
     print("closed", flush=True)
@@ -241,7 +250,7 @@ async def test_what_a_killed_guard_leaves_stays_the_hosts_and_ends_with_it(awkwa
     assert await host.stdout.readline() == b"closed\n"
     assert await asyncio.to_thread(gone, [child])
     host.kill()
-    await host.wait()
+    await host.communicate()
 
 
 async def test_a_log_that_cannot_be_written_is_said(awkward: Entry, tmp_path: Path) -> None:
@@ -257,5 +266,5 @@ async def test_nothing_outlives_a_tool_host_that_is_killed(awkward: Entry, gone:
     pids = [int(word) for word in (await host.stdout.readline()).split()]
     assert len(pids) == 3
     host.kill()
-    await host.wait()
+    await host.communicate()
     assert await asyncio.to_thread(gone, pids)

@@ -26,7 +26,7 @@ def wrong_repairs(fault: Fault) -> list[tuple[str, dict[str, str]]]:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_breaks_and_only_its_repair_mends(lab: Opslab, name: str) -> None:
-    assert lab.recovered()
+    assert lab.recovered(60)
     fault = lab.inject(name, SEEDS[name])
     assert not lab.front_door()[0]
     for number, (tool, arguments) in enumerate(wrong_repairs(fault)):
@@ -35,7 +35,7 @@ def test_a_fault_breaks_and_only_its_repair_mends(lab: Opslab, name: str) -> Non
     told = evidence(lab, fault)
     assert search(told)[0]["tool"] == fault.tool, told
     repair(lab, fault.tool, fault.arguments, "right")
-    assert lab.recovered()
+    assert lab.recovered(60)
     assert readings.check_health(lab.state)["ok"]
 
 
@@ -54,7 +54,7 @@ def test_the_deepest_service_that_is_not_well_is_the_broken_one(lab: Opslab) -> 
         services = readings.check_health(lab.state)["services"]
         assert [name for name in SERVICES if services[name] != "ok"][-1] == fault.service
         repair(lab, fault.tool, fault.arguments, f"seed-{seed}")
-        assert lab.recovered()
+        assert lab.recovered(60)
 
 
 def test_a_rollout_shows_in_the_diff_and_a_rollback_undoes_it(lab: Opslab) -> None:
@@ -82,7 +82,7 @@ def test_seeds_reach_every_fault_and_seven_is_a_rollout() -> None:
 def test_one_seed_breaks_one_service(lab: Opslab) -> None:
     first = lab.inject("full-quota", 11)
     repair(lab, first.tool, first.arguments, "a")
-    assert lab.recovered()
+    assert lab.recovered(60)
     assert lab.inject("full-quota", 11) == first
 
 

@@ -77,12 +77,12 @@ async def test_effects_through_mcp_are_keyed_and_can_be_reconciled(lab: Opslab) 
     await host.open([lab.catalog()])
     records = host.records()
     assert "key" not in records["ops.restart_service"].input_schema["properties"]
-    first = await host.call("ops.restart_service", RESTART, "run/1", 20, 1)
+    first = await host.call("ops.restart_service", RESTART, "run/1", 60, 1)
     assert first.value["healthy"] is True
-    assert (await host.call("ops.restart_service", RESTART, "run/1", 20, 1)).value == first.value
-    known = await host.call(records["ops.restart_service"].reconcile, {"key": "run/1"}, "", 10, 1)
+    assert (await host.call("ops.restart_service", RESTART, "run/1", 60, 1)).value == first.value
+    known = await host.call(records["ops.restart_service"].reconcile, {"key": "run/1"}, "", 60, 1)
     assert known.value == {"happened": True, "result": first.value, "attempts": 2}
-    refused = await host.call("ops.rollback_config", RESTART, "run/2", 20, 1)
+    refused = await host.call("ops.rollback_config", RESTART, "run/2", 60, 1)
     assert refused.error
     assert "only one config version" in refused.value
     assert lab.executions() == {"ops.restart_service": 1}
@@ -94,16 +94,16 @@ async def test_killing_the_server_in_the_middle_of_an_effect_duplicates_nothing(
     await host.open([lab.catalog()])
     before = set(descendants(lab.pid))
     (server,) = [pid for pid in descendants(os.getpid()) if is_server(pid) and pid not in before]
-    effect = asyncio.create_task(host.call("ops.restart_service", RESTART, "run/1", 20, 1))
+    effect = asyncio.create_task(host.call("ops.restart_service", RESTART, "run/1", 60, 1))
     journal = lab.state / "executions.jsonl"
     while not journal.exists():
         await asyncio.sleep(0.001)
     os.kill(server, signal.SIGKILL)
     with pytest.raises(ToolFailed, match="is gone"):
         await effect
-    known = await host.call("ops.effect_status", {"key": "run/1"}, "", 20, 1)
+    known = await host.call("ops.effect_status", {"key": "run/1"}, "", 60, 1)
     assert known.value["happened"] in (True, None)
-    again = await host.call("ops.restart_service", RESTART, "run/1", 20, 1)
+    again = await host.call("ops.restart_service", RESTART, "run/1", 60, 1)
     assert again.value["restarted"] is True
     assert lab.executions() == {"ops.restart_service": 1}
     await host.close()
@@ -122,7 +122,7 @@ async def test_every_read_has_a_short_answer_that_fits_its_schema(shared_lab: Op
         if record.local_read:
             needs = record.input_schema.get("required", [])
             values = {"service": "orders", "query": "disk quota exceeded", "key": "none"}
-            outcome = await host.call(name, {argument: values[argument] for argument in needs}, "", 20, 1)
+            outcome = await host.call(name, {argument: values[argument] for argument in needs}, "", 60, 1)
             assert not outcome.error, name
             assert len(json.dumps(outcome.value)) < 2000, name
     services = host.records()["ops.read_logs"].input_schema["properties"]["service"]["enum"]

@@ -66,7 +66,7 @@ def test_a_lab_ends_with_whoever_started_it(tmp_path: Path, gone: Gone, family: 
 def test_a_crashed_service_comes_back_by_itself(lab: Opslab) -> None:
     before = lab.ask("status")["orders"]["pid"]
     os.kill(before, signal.SIGKILL)
-    assert lab.recovered()
+    assert lab.recovered(60)
     assert lab.ask("status")["orders"]["pid"] not in (0, before)
 
 

@@ -79,13 +79,13 @@ async def test_its_records_have_names_of_their_own_and_digests(case: Case) -> No
 async def test_its_records_stay_the_same_while_it_is_open(case: Case) -> None:
     await case.toolset.open()
     before = [record.digest for record in await case.toolset.records()]
-    await case.toolset.call(*case.good, 10)
+    await case.toolset.call(*case.good, 60)
     assert [record.digest for record in await case.toolset.records()] == before
 
 
 async def test_a_good_call_answers_json(case: Case) -> None:
     await case.toolset.open()
-    outcome = await case.toolset.call(*case.good, 10)
+    outcome = await case.toolset.call(*case.good, 60)
     assert not outcome.error
     assert canonical(outcome.value)
     assert isinstance(outcome.value, dict)
@@ -93,7 +93,7 @@ async def test_a_good_call_answers_json(case: Case) -> None:
 
 async def test_what_the_tool_says_is_wrong_is_an_outcome_not_an_exception(case: Case) -> None:
     await case.toolset.open()
-    outcome = await case.toolset.call(*case.failing, 10)
+    outcome = await case.toolset.call(*case.failing, 60)
     assert outcome.error
     assert isinstance(outcome.value, str)
     assert outcome.value
@@ -102,30 +102,30 @@ async def test_what_the_tool_says_is_wrong_is_an_outcome_not_an_exception(case: 
 async def test_an_unknown_tool_fails(case: Case) -> None:
     await case.toolset.open()
     with pytest.raises(ToolFailed, match="no such tool"):
-        await case.toolset.call("no.such", {}, 10)
+        await case.toolset.call("no.such", {}, 60)
 
 
 async def test_a_late_call_times_out_and_the_next_is_answered(case: Case) -> None:
     await case.toolset.open()
     with pytest.raises(Timeout, match="did not answer in"):
         await case.toolset.call(*case.late, case.limit_s)
-    assert not (await case.toolset.call(*case.good, 20)).error
+    assert not (await case.toolset.call(*case.good, 60)).error
 
 
 async def test_calls_may_overlap(case: Case) -> None:
     await case.toolset.open()
-    outcomes = await asyncio.gather(*(case.toolset.call(*case.good, 10) for _ in range(8)))
+    outcomes = await asyncio.gather(*(case.toolset.call(*case.good, 60) for _ in range(8)))
     assert outcomes == [Outcome(outcomes[0].value)] * 8
 
 
 async def test_a_cancelled_call_leaves_the_toolset_usable(case: Case) -> None:
     await case.toolset.open()
-    task = asyncio.create_task(case.toolset.call(*case.good, 10))
+    task = asyncio.create_task(case.toolset.call(*case.good, 60))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not (await case.toolset.call(*case.good, 20)).error
+    assert not (await case.toolset.call(*case.good, 60)).error
 
 
 async def test_it_can_be_opened_twice_and_closed_twice_and_calls_nothing_when_closed(case: Case) -> None:
@@ -134,7 +134,7 @@ async def test_it_can_be_opened_twice_and_closed_twice_and_calls_nothing_when_cl
     await case.toolset.close()
     await case.toolset.close()
     with pytest.raises((ToolFailed, Unreachable)):
-        await case.toolset.call(*case.good, 10)
+        await case.toolset.call(*case.good, 60)
 
 
 def test_what_nobody_classified_is_a_write_that_leaves_and_cannot_be_undone() -> None:

@@ -118,7 +118,7 @@ class Screen:
     async def until(self, *texts: str, gone: str = "") -> None:
         """Wait until all of these are on the screen, and `gone` is not. A vain wait ends with what is there instead."""
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not all(text in self.text for text in texts) or (gone and gone in self.text):
                     await self._pilot.pause(0.02)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The approval screen: the whole payload, two deliberate keys, and the answer at the right address."""
+"""The approval screen: the whole call, two deliberate keys, and the answer at the right address."""
 
 import pytest
 
@@ -12,7 +12,6 @@ def approval(name, **fields):
         "step": "/4",
         "tool": f"ops.{name}",
         "arguments": {"service": "orders", "note": "line one\nline two"},
-        "payload": {"diff": "- a\n+ b"},
         "requester": "ann",
         "policies": ("approval:rollback",),
         "binding": f"binding-{name}",
@@ -112,9 +111,9 @@ async def test_nothing_waiting_is_said_and_keys_do_nothing(stage, open_gateway, 
         assert "Enter answers" not in screen.text
 
 
-async def test_a_long_payload_is_whole_to_its_last_word(stage, open_gateway, look):
+async def test_long_arguments_are_whole_to_their_last_word(stage, open_gateway, look):
     word = "x" * 500 + "END-OF-WORD"
-    stage.waiting = [approval("first", payload={"lines": [f"row {n}" for n in range(120)], "word": word})]
+    stage.waiting = [approval("first", arguments={"lines": [f"row {n}" for n in range(120)], "word": word})]
     await stage.tell("approval.requested")
     await open_gateway(stage)
     async with look() as screen:

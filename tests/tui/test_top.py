@@ -27,20 +27,23 @@ async def watched(until, *arguments, **environment):
     os.close(theirs)
     written = b""
 
+    left = asyncio.Event()
+
     def ready():
         nonlocal written
         try:
             written += os.read(ours, 65536)
-        except OSError:  # the other end is closed
+        except OSError:  # all is read, and nobody has the other end any more
             asyncio.get_running_loop().remove_reader(ours)
+            left.set()
 
     asyncio.get_running_loop().add_reader(ours, ready)
     try:
-        while until not in written and process.poll() is None:
+        while until not in written and not left.is_set():
             await asyncio.sleep(0.02)
         os.write(ours, b"q")
-        while process.poll() is None:
-            await asyncio.sleep(0.02)
+        await left.wait()
+        await asyncio.to_thread(process.wait)
     finally:
         asyncio.get_running_loop().remove_reader(ours)
         process.kill()

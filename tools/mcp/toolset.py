@@ -15,7 +15,15 @@ from pathlib import Path
 import anyio
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, TextContent, Tool
+from mcp_types import (
+    CONNECTION_CLOSED,
+    REQUEST_TIMEOUT,
+    CallToolRequest,
+    CallToolRequestParams,
+    CallToolResult,
+    TextContent,
+    Tool,
+)
 from pydantic import ValidationError
 
 from store.records.canonical import Json, parse
@@ -156,7 +164,7 @@ class McpToolset(Toolset):
                     raise ToolFailed(
                         "the tool's definition has changed since it was accepted", name, "start again to accept it"
                     )
-                result = await client.call_tool(self._tools[name][0], arguments, read_timeout_seconds=timeout_s)
+                result = await _sent(client, self._tools[name][0], arguments, timeout_s)
         except TimeoutError:
             raise self._late(name, timeout_s, link) from None
         except MCPError as error:
@@ -225,9 +233,11 @@ class McpToolset(Toolset):
         }
 
     async def _drop(self) -> None:
-        if self._link:
-            link, self._link = self._link, None
+        if (link := self._link) is not None:
             await link.close()
+            # Only now: a caller whose time is up may leave above, and then the next one ends the server.
+            if self._link is link:
+                self._link = None
 
     async def close(self) -> None:
         """End the server and everything it started. May be called twice."""
@@ -236,8 +246,17 @@ class McpToolset(Toolset):
             await self._drop()
 
 
+async def _sent(client: Client, tool: str, arguments: dict[str, Json], timeout_s: float) -> CallToolResult:
+    """The server's answer to one call. Not by `client.call_tool`, which would hold the result against the server's own
+    schema with regular expressions that backtrack; the tool host does so in bounded time (tools.schema)."""
+    request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments))
+    return await client.session.send_request(request, CallToolResult, request_read_timeout_seconds=timeout_s)
+
+
 def _outcome(result: CallToolResult, name: str) -> Outcome:
     """Structured content if there is any; else the text, as JSON if it is JSON."""
+    if result.result_type != "complete":
+        raise BadResult("the tool asks for more input, and nobody here answers tools", name, "it cannot be used here")
     texts = [part.text for part in result.content if isinstance(part, TextContent)]
     if result.is_error:
         return Outcome(checked("\n".join(texts) or "the tool gave no reason", name), error=True)

@@ -1,0 +1,51 @@
+"""The meter: the model calls that one step of a run rests on, and what an event says of one.
+
+An event tells of one model call: its model's digest, its tokens and device time, and in its payload what was asked. The
+call that a step's result came from is told by the step's own event; those on the way to it have events of their own.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from models.request import Completion
+from runtime.agents.proposal import ModelCall
+from store.records.canonical import Json
+
+
+@dataclass
+class Meter:
+    """The tokens that a step may spend on model calls, and the calls that were made."""
+
+    most: int
+    calls: list[ModelCall] = field(default_factory=list)
+
+    @property
+    def last(self) -> ModelCall | None:
+        """The call that the result came from, None if it came from no model."""
+        return self.calls[-1] if self.calls else None
+
+
+def columns(call: ModelCall | None) -> dict[str, Any]:
+    """The fields of an event that tell of a model call."""
+    if call is None:
+        return {}
+    given = call.given
+    return {
+        "model_digest": given.model_digest,
+        "prompt_digest": given.prompt_digest,
+        "grammar_digest": given.grammar_digest if isinstance(given, Completion) else "",
+        "tokens": given.tokens,
+        "device_ms": given.device_ms,
+    }
+
+
+def told(call: ModelCall | None) -> dict[str, Json]:
+    """What an auditor may ask for: what was asked, and the answer. Vectors are left out: they follow from the rest."""
+    if call is None:
+        return {}
+    asked = [each if isinstance(each, str) else [each.role, each.content] for each in call.asked]
+    given = asdict(call.given)
+    if isinstance(call.given, Completion):
+        return {"messages": asked, "completion": {**given, "token_ids": list(call.given.token_ids)}}
+    del given["vectors"]
+    return {"texts": asked, "embedding": given}
