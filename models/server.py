@@ -127,7 +127,7 @@ class ModelServer:
                 raise Unreachable("the model server is closed", "", "start it again")
             model = self._registry.get(name, kind)
             engine = self._engines.get(model.sha256)
-            if engine is not None:
+            if engine is not None and not engine.closed:
                 return engine
             engine, loaded = self._load(model)
             self._engines[model.sha256] = engine

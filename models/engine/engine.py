@@ -6,14 +6,13 @@ scores or vectors. It enforces allowance and deadline, and never acts on what a 
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Condition, Event
 from typing import TypeVar
-
-import numpy as np
 
 from models.engine.admission import admit, admit_embedding, admit_texts
 from models.engine.answer import Saved, Score
@@ -27,7 +26,6 @@ from models.engine.sequence import Sequence as Tokens
 from models.engine.writer import Writer
 from models.model import Kind, Model
 from models.request import Completion, Embedding, Request
-from store.records.canonical import sha256
 from store.records.errors import ModelFailed, SettingsError, Unreachable
 
 LARGEST_CONTEXT = {"chat": 8192, "embedding": 2048}
@@ -53,6 +51,7 @@ class Engine:
         self.offloaded = runner.offloaded
         self._pool, self._runner = pool, runner
         self._closed = False
+        self._inside, self._left = 0, Condition()
         self._writer: Writer | None = None
         self._loop: Loop | None = None
         self._embedder: Embedder | None = None
@@ -114,7 +113,7 @@ class Engine:
                 require_device(model.layers, load.gpu_layers, runner.offloaded)
             engine = cls(model, pool, runner, min(context, runner.cells))
             if model.kind == "embedding":
-                engine._embedder = Embedder(runner, model.name)
+                engine._embedder = Embedder(runner, model)
         except BaseException:
             runner.close()
             raise
@@ -125,7 +124,7 @@ class Engine:
         self._writer = Writer(self._runner, self.model, self.context, jump=jump)
         self._loop = Loop(self._runner, self.model.name, share=share, speculate=speculate)
         self._clerk = Clerk(self._loop, self.model.name)
-        self._pool.submit(self._loop.run)
+        self._serving = self._pool.submit(self._loop.run)
 
     def submit(
         self, request: Request, *, on_text: Callable[[str], None] | None = None, arrived: float | None = None
@@ -139,9 +138,10 @@ class Engine:
         ModelFailed if the model fails, Unreachable if it was unloaded.
         """
         admit(request)
-        writer, came = self._for(self._writer, "chat"), _came(arrived)
-        reply = writer.reply(request, came)
-        return self._clerk.serve(reply, lambda: self._completed(writer.completion(request, reply)), on_text)
+        came = _came(arrived)
+        with self._writing() as writer:
+            reply = writer.reply(request, came)
+            return self._clerk.serve(reply, lambda: self._completed(writer.completion(request, reply)), on_text)
 
     def generate(self, request: Request, *, arrived: float | None = None) -> Completion:
         """Answers a request; blocks until done. Raises as `submit` and its future do."""
@@ -158,9 +158,10 @@ class Engine:
         """
         admit(request)
         admit_texts("choices", choices, 1)
-        writer, came = self._for(self._writer, "chat"), _came(arrived)
-        scores = writer.scores(request, choices, came)
-        waiting = [self._clerk.serve(each, partial(self._scored, each)) for each in scores]
+        came = _came(arrived)
+        with self._writing() as writer:
+            scores = writer.scores(request, choices, came)
+            waiting = [self._clerk.serve(each, partial(self._scored, each)) for each in scores]
         try:
             done = [each.result() for each in waiting]
         finally:
@@ -176,9 +177,10 @@ class Engine:
         cannot be written.
         """
         admit(request)
-        writer = self._for(self._writer, "chat")
-        saved = Saved(writer.prefix(request), read=self._runner.state)
-        result(self._clerk.serve(saved, lambda: None))
+        with self._writing() as writer:
+            saved = Saved(writer.prefix(request), read=self._runner.state)
+            waiting = self._clerk.serve(saved, lambda: None)
+        result(waiting)
         if saved.sequence.stop != "end":
             raise ModelFailed("the deadline passed while a prefix was computed", self.model.name, "allow more time")
         PrefixFile(self._build, request.space, saved.sequence.tokens, saved.state).write(path)
@@ -189,9 +191,7 @@ class Engine:
 
         Raises SettingsError if it is of another model or build, or cannot be read; IntegrityError if it was altered.
         """
-        self._for(self._writer, "chat")
-        loop, file = self._loop, PrefixFile.read(path)
-        assert loop
+        loop, file = self._for(self._loop, "chat"), PrefixFile.read(path)
         if file.build != self._build or len(file.tokens) >= self.context:
             raise SettingsError("the prefix was saved for another model or build", str(path), "save it again")
         count = len(file.tokens)
@@ -218,36 +218,20 @@ class Engine:
                 raise Unreachable("the request was given up", self.model.name)
             return time.monotonic() >= came + deadline_s
 
-        def work() -> Embedding:
-            started, before = time.monotonic(), self._runner.device_ns
-            found = embedder.embed(texts, max_tokens, expired)
-            if found is None:
-                raise ModelFailed("the deadline passed while texts were embedded", self.model.name, "give fewer texts")
-            vectors, tokens = found
-            done = Embedding(
-                vectors=vectors.tolist(),
-                model=self.model.name,
-                model_digest=self.model.sha256,
-                prompt_digest=sha256(np.asarray(tokens, "<i4").tobytes()),
-                tokens=len(tokens),
-                queue_ms=round((started - came) * 1000),
-                device_ms=round((self._runner.device_ns - before) / 1e6),
-            )
-            self._counters.add(
-                requests=1,
-                prompt_tokens=done.tokens,
-                embedded_texts=len(texts),
-                device_ms=done.device_ms,
-                queue_ms=done.queue_ms,
-            )
-            return done
-
         try:
-            return self._pool.submit(work).result()
+            done = self._pool.submit(embedder.embed, texts, max_tokens, came, expired).result()
         except RuntimeError as error:
             raise Unreachable("the model was unloaded", self.model.name) from error
         finally:
             given_up.set()
+        self._counters.add(
+            requests=1,
+            prompt_tokens=done.tokens,
+            embedded_texts=len(texts),
+            device_ms=done.device_ms,
+            queue_ms=done.queue_ms,
+        )
+        return done
 
     @property
     def _build(self) -> str:
@@ -258,21 +242,42 @@ class Engine:
         """What was done since the model was loaded, as models/engine/counters.py names it."""
         return self._counters.all(self._loop.steps if self._loop else None)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it answers no more: it was closed, or its thread has failed."""
+        return self._closed or (self._loop is not None and self._serving.done())
+
     def close(self) -> None:
         """Ends what is running, frees the model and the thread. May be called twice."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._left:
+            if self._closed:
+                return
+            self._closed = True
+            # llama.cpp ends the process if a model is freed while another thread tokenizes with it.
+            self._left.wait_for(lambda: not self._inside)
         if self._loop is not None:
             self._loop.close()
+            self._serving.exception()
+            self._clerk.close()
         self._pool.submit(self._free).result()
         self._pool.shutdown()
-        if self._loop is not None:
-            self._clerk.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writer]:
+        """The writer, which is not freed meanwhile."""
+        with self._left:
+            writer = self._for(self._writer, "chat")
+            self._inside += 1
+        try:
+            yield writer
+        finally:
+            with self._left:
+                self._inside -= 1
+                self._left.notify_all()
 
     def _for(self, part: T | None, kind: Kind) -> T:
         """The part of the engine that serves a kind. Raises SettingsError if the model is of the other kind."""
-        if self._closed:
+        if self.closed:
             raise Unreachable("the model was unloaded", self.model.name)
         if part is None:
             raise SettingsError(f"the model is for {self.model.kind}, not for {kind}", self.model.name, "use another")

@@ -9,6 +9,7 @@ from threading import Lock
 
 import numpy as np
 
+from models.engine.admission import admit_tokens
 from models.engine.answer import Reply, Score
 from models.engine.grammar import Grammar, Grammars
 from models.engine.prefix_tree import common
@@ -44,6 +45,7 @@ class Writer:
         Raises ContextOverflow if the prompt does not fit, ModelFailed if it is over its allowance, SchemaUnsupported if
         its schema cannot be enforced.
         """
+        admit_tokens(request, len(self._words.pieces))
         prompt = self._tokens(request)
         grammar = self._grammar(request)
         reply = Reply(

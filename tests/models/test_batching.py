@@ -171,6 +171,28 @@ def test_closing_resolves_everything(load: Load) -> None:
         engine.submit(asked("x"))
 
 
+def test_closing_while_others_ask_ends_nobody_but_the_engine(load: Load) -> None:
+    """Prompts are tokenized on the callers' threads: the model must not be freed under them."""
+    engine = load(slots=4)
+    ends: list[type] = []
+
+    def call(number: int) -> None:
+        try:
+            while True:
+                engine.generate(asked(f"{number} " * 200, max_tokens=1))
+        except BaseException as error:
+            ends.append(type(error))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    until(lambda: engine.counters["requests"] > 3)
+    engine.close()
+    for thread in threads:
+        thread.join()
+    assert ends == [Unreachable] * 8
+
+
 def test_threads_that_come_and_go(load: Load) -> None:
     engine = load(slots=4)
     answers: dict[int, str] = {}
