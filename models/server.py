@@ -4,15 +4,16 @@ A plain class that an actor wraps; any number of threads may call it. It never r
 the caller, and logs nothing.
 """
 
-import threading
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.model import Kind, Model
 from models.registry import Registry
 from models.request import Completion, Embedding, Request
+from models.residents import Residents
 from store.records.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -20,10 +21,20 @@ if TYPE_CHECKING:
 
     from models.engine.engine import Engine
 
+MEMORY_SHARE = 0.8
+"""The share of the machine's memory that models may take unless a limit is given."""
+ATTEMPTS = 3
+"""How often a request is begun anew because its model was just unloaded for another."""
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that was verified and loaded: how many of its layers lie on a GPU, and how long it took."""
+    """A model that was verified and loaded: how many of its layers lie on a GPU, what it took, and how long.
+
+    `context` is in tokens. `fell_back` says that a GPU is there and not all the layers that were to be on it got there.
+    """
 
     name: str
     kind: Kind
@@ -31,6 +42,9 @@ class Loaded:
     context: int
     layers: int
     layers_on_device: int
+    device_bytes: int
+    host_bytes: int
+    fell_back: bool
     load_ms: int
 
 
@@ -38,8 +52,9 @@ class ModelServer:
     """Serves the models of a registry. `default` is the chat model used when a request names none.
 
     `require_gpu` refuses to load a model whose layers do not all get onto a GPU; `on_load` is called, on the thread
-    that asked, with each model that was loaded. `n_ctx` (chat models), `n_threads` and `gpu_layers` are as in
-    `Engine.load`.
+    that asked, with each model that was loaded. `memory_bytes` is what all loaded models may take together, 0 for
+    MEMORY_SHARE of the machine's: the least used are unloaded for those that are asked for. `n_ctx` (chat models),
+    `n_threads` and `gpu_layers` are as in `Engine.load`.
     """
 
     def __init__(
@@ -51,6 +66,7 @@ class ModelServer:
         n_threads: int = 0,
         gpu_layers: int = -1,
         require_gpu: bool = False,
+        memory_bytes: int = 0,
         on_load: Callable[[Loaded], None] | None = None,
         debug: bool = False,
     ) -> None:
@@ -62,18 +78,16 @@ class ModelServer:
             "debug": debug,
         }
         self._on_load = on_load
-        self._lock = threading.Lock()
-        self._engines: dict[str, Engine] = {}
+        self._residents = Residents(self._load, memory_bytes or _share_of_memory())
         self._loaded: list[Loaded] = []
-        self._closed = False
 
     def submit(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> "Future[Completion]":
         """Takes a request, as `Engine.submit`; blocks while its model is loaded, which counts as time in the queue.
 
-        Raises as `Registry.get`, `Engine.load` and `Engine.submit` do.
+        Raises as `Registry.get`, `Residents.get`, `Engine.load` and `Engine.submit` do.
         """
-        arrived = time.monotonic()
-        return self._engine(request.model or self._default, "chat").submit(request, on_text=on_text, arrived=arrived)
+        arrived, model = time.monotonic(), self._registry.get(request.model or self._default, "chat")
+        return self._with(model, lambda engine: engine.submit(request, on_text=on_text, arrived=arrived))
 
     def generate(self, request: Request) -> Completion:
         """Answers a request; blocks until done. Raises as `submit` and its future do."""
@@ -85,64 +99,55 @@ class ModelServer:
 
     def score(self, request: Request, choices: Sequence[str], *, normalise: bool = False) -> list[float]:
         """The log-likelihood of each choice as the assistant's reply, as `Engine.score`."""
-        arrived = time.monotonic()
-        engine = self._engine(request.model or self._default, "chat")
-        return engine.score(request, choices, normalise=normalise, arrived=arrived)
+        arrived, model = time.monotonic(), self._registry.get(request.model or self._default, "chat")
+        return self._with(model, lambda engine: engine.score(request, choices, normalise=normalise, arrived=arrived))
 
     def embed(self, texts: Sequence[str], *, max_tokens: int, deadline_s: float, model: str = "") -> Embedding:
         """The vectors of texts, from the default embedding model unless one is named, as `Engine.embed`."""
-        arrived = time.monotonic()
-        engine = self._engine(model, "embedding")
-        return engine.embed(texts, max_tokens=max_tokens, deadline_s=deadline_s, arrived=arrived)
+        arrived, found = time.monotonic(), self._registry.get(model, "embedding")
+        return self._with(
+            found, lambda engine: engine.embed(texts, max_tokens=max_tokens, deadline_s=deadline_s, arrived=arrived)
+        )
 
     def warm(self) -> None:
         """Load the default models, chat first, unless they are. Raises as the registry and `Engine.load` do."""
-        self._engine(self._default, "chat")
-        self._engine("", "embedding")
+        self._residents.get(self._registry.get(self._default, "chat"))
+        self._residents.get(self._registry.get("", "embedding"))
 
     def loaded(self) -> tuple[Loaded, ...]:
         """The models that were loaded so far, in order."""
-        with self._lock:
-            return tuple(self._loaded)
+        return tuple(self._loaded)
 
     def stats(self) -> dict[str, Any]:
-        """What was done since the start, as plain JSON: counters over all models, and `models`, one entry each."""
-        with self._lock:
-            counters = [engine.counters for engine in self._engines.values()]
-            models = [asdict(each) for each in self._loaded]
+        """Counters over the models that are loaded now, and `models`, each that was ever loaded, as plain JSON."""
+        counters = [engine.counters for engine in self._residents.all()]
         names = counters[0] if counters else {}
+        models = [asdict(each) for each in self.loaded()]
         return {name: sum(each[name] for each in counters) for name in names} | {"models": models}
 
     def close(self) -> None:
         """Unloads all models; calls that wait end with Unreachable. May be called twice."""
-        with self._lock:
-            self._closed = True
-            for engine in self._engines.values():
-                engine.close()
+        self._residents.close()
 
-    def _engine(self, name: str, kind: Kind) -> "Engine":
-        """The engine of a model, loaded if it was not yet. Two callers never load the same model twice."""
-        with self._lock:
-            if self._closed:
-                raise Unreachable("the model server is closed", "", "start it again")
-            model = self._registry.get(name, kind)
-            engine = self._engines.get(model.sha256)
-            if engine is not None and not engine.closed:
-                return engine
-            engine, loaded = self._load(model)
-            self._engines[model.sha256] = engine
-            self._loaded.append(loaded)
-        if self._on_load:
-            self._on_load(loaded)
-        return engine
+    def _with(self, model: Model, use: "Callable[[Engine], T]") -> T:
+        """What `use` makes of a model's engine; begun anew if that was unloaded for another model at this moment."""
+        for attempt in range(ATTEMPTS):
+            engine = self._residents.get(model)
+            try:
+                return use(engine)
+            except Unreachable:
+                if not engine.closed or attempt + 1 == ATTEMPTS:
+                    raise
+        raise AssertionError
 
-    def _load(self, model: Model) -> "tuple[Engine, Loaded]":
+    def _load(self, model: Model) -> "Engine":
         # Late: whoever only lists models must not wait for llama.cpp to be imported.
         from models.engine.engine import Engine
+        from models.engine.runner import accelerated
 
         started = time.monotonic()
         engine = Engine.load(model, n_ctx=self._n_ctx if model.kind == "chat" else 0, **self._settings)
-        took = round((time.monotonic() - started) * 1000)
+        wanted = self._settings["gpu_layers"]
         loaded = Loaded(
             name=model.name,
             kind=model.kind,
@@ -150,6 +155,16 @@ class ModelServer:
             context=engine.context,
             layers=model.layers,
             layers_on_device=engine.offloaded,
-            load_ms=took,
+            device_bytes=engine.device_bytes,
+            host_bytes=engine.host_bytes,
+            fell_back=accelerated() and engine.offloaded < (model.layers if wanted < 0 else min(wanted, model.layers)),
+            load_ms=round((time.monotonic() - started) * 1000),
         )
-        return engine, loaded
+        self._loaded.append(loaded)
+        if self._on_load:
+            self._on_load(loaded)
+        return engine
+
+
+def _share_of_memory() -> int:
+    return int(MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -7,10 +7,10 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runtime.actors.supervisor import Plan
 
 MODELS = "models"
+T = TypeVar("T")
 
 
 def models_folder(settings: Settings) -> Path:
@@ -75,8 +76,21 @@ async def session(settings: Settings, *, resume: bool = False) -> AsyncIterator[
 
 
 def terminate_like_ctrl_c() -> None:
-    """Let SIGTERM end this command in order, as ctrl-C does; Ray, once started, would dump a stack and die of it."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    """Let SIGTERM end this command in order, as ctrl-C does; Ray, once started, would dump a stack and die of it.
+
+    Not by raising SIGINT: a shell's background job ignores that. The command must be run by `interruptible`.
+    """
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def interruptible(command: Coroutine[Any, Any, T]) -> T:
+    """What a command returns. Raises KeyboardInterrupt if it was told to end, by ctrl-C or SIGTERM."""
+    try:
+        return asyncio.run(command)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def plan(settings: Settings, *, resume: bool) -> "Plan":
@@ -124,7 +138,7 @@ def run(
             watcher = Watcher(client, _console(json), approve)
             return [await watcher.watch(await client.submit(submission))]
 
-    return _report(asyncio.run(see_through()), json)
+    return _report(interruptible(see_through()), json)
 
 
 def resume(
@@ -142,7 +156,7 @@ def resume(
             before = (await client.status()).events
             return [await watcher.watch(each, before) for each in await client.resume(run)]
 
-    return _report(asyncio.run(see_through()), json)
+    return _report(interruptible(see_through()), json)
 
 
 def up(settings: Settings) -> int:

@@ -1,6 +1,7 @@
 """What concerns the whole suite."""
 
 import gc
+import signal
 
 
 def pytest_unconfigure() -> None:
@@ -10,3 +11,9 @@ def pytest_unconfigure() -> None:
     pytest's session, its fixtures and DuckDB's types, which DuckDB's binding library then reports as leaked.
     """
     gc.callbacks[:] = [each for each in gc.callbacks if not each.__module__.startswith("hypothesis.")]
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores SIGINT, and so would every command that a test starts and ends by ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

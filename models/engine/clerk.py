@@ -19,6 +19,7 @@ class Clerk:
 
     def __init__(self, loop: Loop, name: str) -> None:
         self._loop = loop
+        self._open: set[Future[Any]] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"clerk-{name}")
 
     def serve(
@@ -29,6 +30,8 @@ class Clerk:
         `on_text` takes the new text of a reply; if it raises, so does the future. Raises Unreachable if the loop ended.
         """
         waiting: Future[T] = Future()
+        self._open.add(waiting)
+        waiting.add_done_callback(self._open.discard)
         if on_text is not None and isinstance(answer, Reply):
             answer.sequence.streams = True
             answer.on_text = lambda text: self._thread.submit(_tell, on_text, waiting, text)
@@ -38,10 +41,19 @@ class Clerk:
             answer.end()
             answer.resolve()
         else:
-            self._loop.hand_in(answer)
+            try:
+                self._loop.hand_in(answer)
+            except BaseException:
+                self._open.discard(waiting)
+                raise
             # Whatever ended it, nobody waits any more; for one that came to its end this does nothing.
             waiting.add_done_callback(lambda _: self._loop.give_up(answer))
         return waiting
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._open)
 
     def close(self) -> None:
         """Waits until everything was handed out. The loop must have ended."""

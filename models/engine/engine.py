@@ -42,13 +42,15 @@ T = TypeVar("T")
 class Engine:
     """A loaded model. Make one with `Engine.load`; `offloaded` is how many of its layers are on a GPU.
 
-    `context` is the most tokens of a prompt and its answer together.
+    `context` is the most tokens of a prompt and its answer together; `host_bytes` and `device_bytes` are what the model
+    and its memory took.
     """
 
     def __init__(self, model: Model, pool: ThreadPoolExecutor, runner: Runner, context: int) -> None:
         self.model, self.context = model, context
         self._counters = Counters()
         self.offloaded = runner.offloaded
+        self.host_bytes, self.device_bytes = runner.host_bytes, runner.device_bytes
         self._pool, self._runner = pool, runner
         self._closed = False
         self._inside, self._left = 0, Condition()
@@ -139,7 +141,7 @@ class Engine:
         """
         admit(request)
         came = _came(arrived)
-        with self._writing() as writer:
+        with self._using(self._writer, "chat") as writer:
             reply = writer.reply(request, came)
             return self._clerk.serve(reply, lambda: self._completed(writer.completion(request, reply)), on_text)
 
@@ -159,7 +161,7 @@ class Engine:
         admit(request)
         admit_texts("choices", choices, 1)
         came = _came(arrived)
-        with self._writing() as writer:
+        with self._using(self._writer, "chat") as writer:
             scores = writer.scores(request, choices, came)
             waiting = [self._clerk.serve(each, partial(self._scored, each)) for each in scores]
         try:
@@ -177,7 +179,7 @@ class Engine:
         cannot be written.
         """
         admit(request)
-        with self._writing() as writer:
+        with self._using(self._writer, "chat") as writer:
             saved = Saved(writer.prefix(request), read=self._runner.state)
             waiting = self._clerk.serve(saved, lambda: None)
         result(waiting)
@@ -210,20 +212,18 @@ class Engine:
         Raises SettingsError for what is no text, ModelFailed if the texts are over their allowance or the model fails.
         """
         admit_embedding(texts, max_tokens, deadline_s)
-        embedder, came = self._for(self._embedder, "embedding"), _came(arrived)
-        given_up = Event()
+        came, given_up = _came(arrived), Event()
 
         def expired() -> bool:
             if self._closed or given_up.is_set():
                 raise Unreachable("the request was given up", self.model.name)
             return time.monotonic() >= came + deadline_s
 
-        try:
-            done = self._pool.submit(embedder.embed, texts, max_tokens, came, expired).result()
-        except RuntimeError as error:
-            raise Unreachable("the model was unloaded", self.model.name) from error
-        finally:
-            given_up.set()
+        with self._using(self._embedder, "embedding") as embedder:
+            try:
+                done = self._pool.submit(embedder.embed, texts, max_tokens, came, expired).result()
+            finally:
+                given_up.set()
         self._counters.add(
             requests=1,
             prompt_tokens=done.tokens,
@@ -247,6 +247,11 @@ class Engine:
         """Whether it answers no more: it was closed, or its thread has failed."""
         return self._closed or (self._loop is not None and self._serving.done())
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is being served."""
+        return bool(self._inside) or (self._loop is not None and self._clerk.busy)
+
     def close(self) -> None:
         """Ends what is running, frees the model and the thread. May be called twice."""
         with self._left:
@@ -263,13 +268,13 @@ class Engine:
         self._pool.shutdown()
 
     @contextmanager
-    def _writing(self) -> Iterator[Writer]:
-        """The writer, which is not freed meanwhile."""
+    def _using(self, part: T | None, kind: Kind) -> Iterator[T]:
+        """A part of the engine, which is not freed meanwhile. Raises as `_for` does."""
         with self._left:
-            writer = self._for(self._writer, "chat")
+            found = self._for(part, kind)
             self._inside += 1
         try:
-            yield writer
+            yield found
         finally:
             with self._left:
                 self._inside -= 1

@@ -41,11 +41,13 @@ _ERROR = 4
 
 
 class _Log:
-    """Keeps what llama.cpp says while it loads: its last complaint, and how many layers went to the device."""
+    """Keeps what llama.cpp says while it loads: its last complaint, how many layers went to the device, and how many
+    bytes it took there and in the host's memory."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=8)
         self.offloaded = 0
+        self.host_bytes = self.device_bytes = 0
         self.debug = False
         # llama.cpp keeps the address only; without this reference the callback would be freed under it.
         self.callback = llama.llama_log_callback(self._take)
@@ -55,6 +57,12 @@ class _Log:
         line = (text or b"").decode("utf-8", "replace")
         if found := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
             self.offloaded = int(found[1])
+        if found := re.search(r"(\S+) +(?:model|KV|RS|compute|output) buffer size = +([\d.]+) MiB", line):
+            size = round(float(found[2]) * 2**20)
+            if re.search(r"CPU|_Host", found[1]):
+                self.host_bytes += size
+            else:
+                self.device_bytes += size
         if level == _ERROR and line.strip():
             self.lines.append(line.strip())
         if self.debug:
@@ -62,7 +70,8 @@ class _Log:
 
     def start(self, debug: bool) -> None:
         self.lines.clear()
-        self.offloaded, self.debug = 0, debug
+        self.offloaded = self.host_bytes = self.device_bytes = 0
+        self.debug = debug
 
     def reason(self) -> str:
         """The first complaint of a failed load, without the name of the C function that made it."""
@@ -94,7 +103,8 @@ def accelerated() -> bool:
 
 
 class Runner:
-    """A loaded model. `offloaded` is the number of layers that llama.cpp reported on the device."""
+    """A loaded model. `offloaded` is the number of layers that llama.cpp reported on the device; `host_bytes` and
+    `device_bytes` are what it reported to have taken for model, KV memory and computing."""
 
     def __init__(self, path: str, load: Load) -> None:
         """Loads the GGUF at `path`. Raises SettingsError if llama.cpp cannot."""
@@ -110,7 +120,7 @@ class Runner:
             raise SettingsError(f"llama.cpp cannot make a context: {reason}", "", "use a smaller context")
         self._vocab: Any = llama.llama_model_get_vocab(self._model)
         self._memory: Any = llama.llama_get_memory(self._context)
-        self.offloaded = _log.offloaded
+        self.offloaded, self.host_bytes, self.device_bytes = _log.offloaded, _log.host_bytes, _log.device_bytes
         # llama.cpp rounds the memory up; what was asked for is what is promised.
         self.cells = min(load.cells, int(llama.llama_n_ctx(self._context)))
         self.slots = load.slots

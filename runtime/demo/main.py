@@ -1,6 +1,5 @@
 """`bailiwick demo`: options in, exit code out."""
 
-import asyncio
 import json
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from runtime.cli.backend import queries
 from runtime.demo.report import Report
 from runtime.demo.scene import Script, play
 from runtime.diagnostics import say
-from runtime.embedded import models_folder
+from runtime.embedded import interruptible, models_folder
 from runtime.settings import Settings
 from runtime.watching import Approve, console_of, outcome_error
 from store.records.errors import INTERRUPTED, BailiwickError, SettingsError
@@ -49,7 +48,7 @@ def run(settings: Settings, options: Options) -> int:
         crash=options.crash,
     )
     try:
-        report = asyncio.run(_play(script, console))
+        report = interruptible(_play(script, console))
     except KeyboardInterrupt:
         say("interrupted; the lab of this run is gone with it: start `bailiwick demo` again")
         return INTERRUPTED
