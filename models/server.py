@@ -54,7 +54,7 @@ class ModelServer:
     `require_gpu` refuses to load a model whose layers do not all get onto a GPU; `on_load` is called, on the thread
     that asked, with each model that was loaded. `memory_bytes` is what all loaded models may take together, 0 for
     MEMORY_SHARE of the machine's: the least used are unloaded for those that are asked for. `n_ctx` (chat models),
-    `n_threads` and `gpu_layers` are as in `Engine.load`.
+    `n_threads`, `gpu_layers` and `slots` are as in `Engine.load`.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class ModelServer:
         n_threads: int = 0,
         gpu_layers: int = -1,
         require_gpu: bool = False,
+        slots: int = 16,
         memory_bytes: int = 0,
         on_load: Callable[[Loaded], None] | None = None,
         debug: bool = False,
@@ -75,6 +76,7 @@ class ModelServer:
             "n_threads": n_threads,
             "gpu_layers": gpu_layers,
             "require_gpu": require_gpu,
+            "slots": slots,
             "debug": debug,
         }
         self._on_load = on_load

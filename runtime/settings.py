@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     context: int = Field(0, ge=0, le=1_048_576, description="0: as much as the model was made for")
     gpu_layers: int = Field(-1, ge=-1, description="-1: all that fit")
     require_gpu: bool = False
+    sequences: int = Field(16, ge=1, le=128, description="requests that a model answers at a time")
+    models_memory_mb: int = Field(
+        0, ge=0, description="MiB that all loaded models may take; 0: four fifths of the machine's memory"
+    )
     prompt_tokens_per_proposal: int = Field(
         1500, ge=64, description="what the prompt of one answer, or the texts of one embedding, may have"
     )

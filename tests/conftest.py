@@ -3,6 +3,13 @@
 import gc
 import signal
 
+from hypothesis import HealthCheck, settings
+
+# What a run tries does not depend on luck or on the machine's speed: a failure can be seen again. (The first text that
+# Hypothesis makes on a fresh clone takes a second, for its tables of characters.)
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
 
 def pytest_unconfigure() -> None:
     """Take Hypothesis's callback away from the garbage collector.

@@ -28,6 +28,8 @@ class ModelActor:
             n_threads=settings.threads,
             gpu_layers=settings.gpu_layers,
             require_gpu=settings.require_gpu,
+            slots=settings.sequences,
+            memory_bytes=settings.models_memory_mb * 2**20,
         )
 
     async def pid(self) -> int:
@@ -45,6 +47,10 @@ class ModelActor:
         await asyncio.to_thread(self._server.warm)
         return [asdict(each) for each in self._server.loaded()]
 
+    async def stats(self) -> dict[str, Any]:
+        """What was loaded and done since the start, as `ModelServer.stats`."""
+        return self._server.stats()
+
 
 @dataclass(frozen=True)
 class ModelHandle:
@@ -60,6 +66,11 @@ class ModelHandle:
         """What is loaded, once the default models are. Raises what loading raises."""
         loaded: list[dict[str, Any]] = await again(lambda: self.actor.warm.remote(), "model server")
         return loaded
+
+    async def stats(self) -> dict[str, Any]:
+        """What the model server has loaded and done since it started."""
+        stats: dict[str, Any] = await again(lambda: self.actor.stats.remote(), "model server")
+        return stats
 
     async def embed(self, texts: list[str], max_tokens: int, deadline_s: float) -> Embedding:
         embedding: Embedding = await again(

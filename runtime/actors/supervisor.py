@@ -23,7 +23,7 @@ from runtime.actors.tool_host import HostHandle, ToolHostActor
 from runtime.actors.verbs import CoreVerbs
 from runtime.cluster.cluster import Cluster
 from runtime.gate.inventory import Inventory
-from runtime.gateway.messages import StatusView
+from runtime.gateway.messages import ModelView, StatusView
 from runtime.gateway.server import Gateway
 from runtime.identity import user_of_uid
 from runtime.settings import Settings
@@ -104,7 +104,9 @@ class Supervisor:
         """The state of the runtime, with the process id of every part."""
         core = await self.core()
         epoch, events, opened, driven = await core.epoch()
-        models = await ModelHandle(self._parts["model"]).warm()
+        server = ModelHandle(self._parts["model"])
+        models = [ModelView(**each) for each in await server.warm()]
+        counters = {name: value for name, value in (await server.stats()).items() if name != "models"}
         parts = {name: self._pids.get(name, 0) for name in self._parts}
         return StatusView(
             pid=os.getpid(),
@@ -113,7 +115,9 @@ class Supervisor:
             open_runs=opened,
             idle_runs=max(0, opened - driven),
             parts=parts,
-            model=models[0]["name"],
+            model=models[0].name,
+            models=tuple(models),
+            counters=counters,
         )
 
     def request_stop(self) -> None:

@@ -2,17 +2,18 @@
 
 import os
 import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runtime.cli.flags import Model, Policy, Tools, Workflows, given
-from runtime.cli.page import facts, show
+from runtime.cli.metrics import exposition
+from runtime.cli.page import facts, plain, show
 from runtime.cli.site import AsJson, Site, verb, wait_for
 from store.records.errors import Timeout
 
 if TYPE_CHECKING:
-    from runtime.gateway.messages import StatusView
+    from runtime.gateway.messages import ModelView, StatusView
 
 STOP_S = 30.0
 """How long an orderly end may take: an effect under way is not broken off."""
@@ -23,6 +24,12 @@ def register(app: typer.Typer) -> None:
     verb(app, "up")(up)
     verb(app, "down")(down)
     verb(app, "status")(status)
+
+
+def _where(model: "ModelView") -> str:
+    """Where a model lies, and what it takes there."""
+    host, device = model.host_bytes // 2**20, model.device_bytes // 2**20
+    return f"{model.layers_on_device} of {model.layers} layers on a GPU, {device} MiB there, {host} MiB here"
 
 
 def up(site: Site, tools: Tools = None, workflows: Workflows = None, policy: Policy = None, model: Model = None) -> int:
@@ -57,8 +64,12 @@ def down(site: Site) -> None:
         os.close(daemon)
 
 
-def status(site: Site, json: AsJson = False) -> None:
-    """The state of the runtime.
+def status(
+    site: Site,
+    json: AsJson = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Counters as Prometheus reads them.")] = False,
+) -> None:
+    """The state of the runtime, the models it has loaded, and what they have done.
 
     Exit code 3 if none is up.
     """
@@ -70,9 +81,16 @@ def status(site: Site, json: AsJson = False) -> None:
             return await c.status()
 
     found = wait_for(ask())
+    if metrics:
+        plain(exposition(found).rstrip("\n"))
+        return
     if json:
         show(found.model_dump(mode="json"))
         return
-    facts(found.model_dump(mode="json"))
+    facts(found.model_dump(mode="json", exclude={"models", "counters"}))
+    for model in found.models:
+        plain(f"{model.name}: {_where(model)}, context {model.context}")
+        if model.fell_back:
+            say(f"{model.name} did not fit the GPU: {model.layers_on_device} of {model.layers} layers are on it")
     if found.idle_runs:
         say(f"nobody drives {found.idle_runs} of the open runs: `bailiwick resume` does, `runs list` names them")

@@ -112,10 +112,26 @@ class TableView(Wire):
     truncated: bool = False
 
 
+class ModelView(Wire):
+    """A model that was loaded, and what it took, in bytes. `fell_back`: a GPU is there, and not all of it is on it."""
+
+    name: str
+    kind: str
+    sha256: str
+    context: int
+    layers: int
+    layers_on_device: int
+    device_bytes: int
+    host_bytes: int
+    fell_back: bool
+    load_ms: int
+
+
 class StatusView(Wire):
     """The state of a running runtime. `parts` maps an actor to its process id (0 while it is down).
 
-    `open_runs` have been submitted and have not ended; nobody drives the `idle_runs` among them.
+    `open_runs` have been submitted and have not ended; nobody drives the `idle_runs` among them. `models` were loaded,
+    in order; `counters` tell what the models have done, as models/engine/counters.py names it.
     """
 
     pid: int
@@ -125,6 +141,8 @@ class StatusView(Wire):
     idle_runs: int = 0
     parts: dict[str, int]
     model: str = ""
+    models: tuple[ModelView, ...] = ()
+    counters: dict[str, float] = {}
 
 
 class Failure(Wire):

@@ -151,7 +151,9 @@ _APPROVALS = st.sampled_from(["none", "right", "of another", "by a stranger", "m
 _ATTEMPTS = st.lists(st.tuples(_TOOLS, _APPROVALS, st.booleans(), st.integers(1, 3)), min_size=1, max_size=6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(attempts=_ATTEMPTS)
 def test_no_sequence_of_calls_gets_an_unapproved_effect_out(
     tmp_path_factory: pytest.TempPathFactory, attempts: Any
