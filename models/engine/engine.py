@@ -70,6 +70,7 @@ class Engine:
         gpu_layers: int = -1,
         require_gpu: bool = False,
         debug: bool = False,
+        flash_attention: bool = True,
         share_prefixes: bool = True,
         jump_forward: bool = True,
         speculate: bool = True,
@@ -78,9 +79,10 @@ class Engine:
 
         `n_ctx` 0 takes the model's context, up to LARGEST_CONTEXT; `cells` is the KV memory that all sequences share,
         in tokens, 0 as much as one context; `slots` is how many sequences run at a time; `n_threads` 0 takes the cores
-        this process may use; `gpu_layers` -1 takes all, on a build without a GPU none. The last three exist so that
-        what they are worth can be measured. Raises IntegrityError if the file was altered, SettingsError if it cannot
-        be loaded that way, Unreachable if a required GPU is not there.
+        this process may use; `gpu_layers` -1 takes all, on a build without a GPU none. Without `flash_attention` a
+        model with 16-bit weights answers the same whatever is computed beside; it is slower. The last three exist so
+        that what they are worth can be measured. Raises IntegrityError if the file was altered, SettingsError if it
+        cannot be loaded that way, Unreachable if a required GPU is not there.
         """
         context = n_ctx or min(model.context, LARGEST_CONTEXT[model.kind])
         if not 0 < context <= model.context:
@@ -92,7 +94,7 @@ class Engine:
                 f"1 to {MOST_SLOTS} slots and {context} to {MOST_CELLS} cells can be had", model.name, "correct them"
             )
         threads = n_threads or len(os.sched_getaffinity(0))
-        load = Load(cells or context, threads, slots, gpu_layers, model.kind == "embedding", debug)
+        load = Load(cells or context, threads, slots, gpu_layers, model.kind == "embedding", flash_attention, debug)
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{model.name}")
         try:
             engine = pool.submit(cls._load, model, pool, load, require_gpu, context).result()

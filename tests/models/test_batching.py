@@ -31,7 +31,7 @@ def load(small: Model) -> Iterator[Load]:
     engines: list[Engine] = []
 
     def make(**settings: Any) -> Engine:
-        engines.append(Engine.load(small, n_ctx=1024, n_threads=1, **settings))
+        engines.append(Engine.load(small, n_ctx=1024, n_threads=1, **{"flash_attention": False, **settings}))
         return engines[-1]
 
     yield make

@@ -16,12 +16,12 @@ QUESTION = Request((*SYSTEM, Message("user", "What is wrong?")), max_tokens=12, 
 
 def test_a_restored_prefix_is_not_computed_and_answers_are_the_same(small: Model, tmp_path: Path) -> None:
     file = tmp_path / "system.prefix"
-    engine = Engine.load(small, n_ctx=1024)
+    engine = Engine.load(small, n_ctx=1024, flash_attention=False)
     length = engine.save_prefix(Request(SYSTEM, space="ward"), file)
     cold = engine.generate(QUESTION)
     engine.close()
     assert (length > 100, oct(file.stat().st_mode & 0o777)) == (True, "0o600")
-    engine = Engine.load(small, n_ctx=1024)
+    engine = Engine.load(small, n_ctx=1024, flash_attention=False)
     assert engine.restore_prefix(file)
     assert engine.counters["computed_tokens"] == 0
     warm = engine.generate(QUESTION)
@@ -34,7 +34,7 @@ def test_a_restored_prefix_is_not_computed_and_answers_are_the_same(small: Model
 
 def test_a_prefix_of_another_model_is_refused(small: Model, tmp_path: Path) -> None:
     PrefixFile("another", "", [1, 2], b"state").write(tmp_path / "p")
-    engine = Engine.load(small, n_ctx=1024)
+    engine = Engine.load(small, n_ctx=1024, flash_attention=False)
     with pytest.raises(SettingsError, match="another model or build"):
         engine.restore_prefix(tmp_path / "p")
     engine.close()
