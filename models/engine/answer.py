@@ -6,6 +6,7 @@ never acts on what the model says.
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ CHUNK_S = 0.05
 
 
 @dataclass(slots=True, eq=False)
-class Answer:
+class Answer(ABC):
     """One sequence and what is wanted of it. Times are of the monotonic clock, in seconds."""
 
     sequence: Sequence
@@ -40,13 +41,13 @@ class Answer:
     device_ns: float = 0.0
     """Its share of the device's time, by tokens."""
 
+    @abstractmethod
     def advance(self, part: Slice, logits: Logits) -> int:
         """Takes the logits (part.outputs, vocabulary) of a slice that was computed.
 
         Returns up to which position its tokens are right. Sets `sequence.stop` when nothing more is wanted. Raises
         ModelFailed if it cannot go on.
         """
-        raise NotImplementedError
 
     def since_arrival_ms(self, when: float) -> int:
         """How long after its arrival something was, in milliseconds; 0 if it never was."""
@@ -63,12 +64,15 @@ class Answer:
 
     def end(self) -> None:
         """Does what is left to do when it has come to its end, whatever ended it."""
+        return
 
     def prepare(self) -> None:
         """Does ahead, beside the device, what `advance` may need."""
+        return
 
-    def guess(self, most: int) -> None:
-        """Drafts up to `most` tokens that may come next."""
+    def guess(self) -> None:
+        """Drafts tokens that may come next."""
+        return
 
 
 @dataclass(slots=True, eq=False)
@@ -112,10 +116,10 @@ class Reply(Answer):
         if self.matcher:
             self.matcher.prepare()
 
-    def guess(self, most: int) -> None:
+    def guess(self) -> None:
         sequence = self.sequence
         room = self.limit - (len(sequence.tokens) - sequence.prompt) - 1
-        sequence.draft = self.lookup.guess(sequence.tokens, min(most, room)) if sequence.running else []
+        sequence.draft = self.lookup.guess(sequence.tokens, room) if sequence.running else []
 
     def advance(self, part: Slice, logits: Logits) -> int:
         if not part.whole:

@@ -22,7 +22,6 @@ from store.records.errors import BailiwickError, ModelFailed, Unreachable
 
 FEW = 2
 """Sequences that may run for guesses to pay: with more, the device has enough to compute."""
-GUESS = 8
 
 
 class Loop:
@@ -132,7 +131,7 @@ class Loop:
         active = self._scheduler.active
         if self._speculate and not self._scheduler.waiting and len(active) <= FEW:
             for each in active:
-                self._answers[each].guess(GUESS)
+                self._answers[each].guess()
         watched = any(each.streams and each.running for each in active)
         return self._scheduler.schedule(self._pace.prefill(watched))
 

@@ -62,10 +62,10 @@ class Story(Answer):
     fails: BaseException | None = None
     lookup: Lookup = field(default_factory=Lookup)
 
-    def guess(self, most: int) -> None:
+    def guess(self) -> None:
         sequence = self.sequence
         room = sequence.prompt + self.limit - len(sequence.tokens) - 1
-        sequence.draft = self.lookup.guess(sequence.tokens, min(most, room)) if sequence.running else []
+        sequence.draft = self.lookup.guess(sequence.tokens, room) if sequence.running else []
 
     def advance(self, part: Slice, logits: Logits) -> int:
         if not part.whole:
