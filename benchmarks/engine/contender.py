@@ -23,7 +23,12 @@ def load(order: dict[str, Any]) -> driver.Contender:
         return Ours(order["file"], Switches(**order["setting"]), *common)
     from benchmarks.engine.peer import Peer, Setting
 
-    return Peer(order["file"], Setting(**order["setting"]), *common)
+    setting = Setting(**order["setting"])
+    if setting.program:
+        from benchmarks.engine.program import Program
+
+        return Program(order["file"], setting, *common)
+    return Peer(order["file"], setting, *common)
 
 
 def obey(contender: driver.Contender, order: dict[str, Any]) -> Any:

@@ -14,15 +14,22 @@ from models.request import Message, Request
 from store.records.errors import BailiwickError
 
 DEADLINE_S = 3600.0
+BAN = -100.0
+"""What is added to the logit of a token that an answer must not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """Which parts of the engine are on: both, but for the ablations."""
+    """Which parts of the engine are on: all, but for ablations, and where only what a step reads is to count.
+
+    `require_gpu` refuses to run with a layer on the CPU.
+    """
 
     name: str
     jump_forward: bool = True
     share_prefixes: bool = True
+    speculate: bool = True
+    require_gpu: bool = False
 
 
 OURS = Switches("ours")
@@ -46,6 +53,8 @@ class Ours:
             slots=slots,
             jump_forward=switches.jump_forward,
             share_prefixes=switches.share_prefixes,
+            speculate=switches.speculate,
+            require_gpu=switches.require_gpu,
         )
 
     def answer(self, job: Job, on_text: OnText | None = None) -> Answer:
@@ -57,6 +66,7 @@ class Ours:
             deadline_s=DEADLINE_S,
             space="benchmark",
             priority=int(job.urgent),
+            logit_bias=tuple((token, BAN) for token in job.banned),
         )
         started = time.perf_counter()
         try:

@@ -26,6 +26,7 @@ class Setting:
     `gbnf` and `llguidance` are compact grammars that allow exactly the bytes that our engine may write. `batch` and
     `micro_batch` are tokens, `ram_cache` MiB of prompts that it keeps outside the KV memory, `reuse` the least tokens
     of a chunk that it may shift to reuse. `lean` draws with the top token only, which greedy decoding needs no more of.
+    `program` is the `llama-server` to start (program.py); empty for the one in the wheel.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Setting:
     ram_cache: int = 8192
     reuse: int = 0
     lean: bool = False
+    program: str = ""
 
 
 DEFAULT = Setting("default")
@@ -70,27 +72,17 @@ class Peer:
 
     def answer(self, job: Job, on_text: OnText | None = None) -> Answer:
         """Answers one job; see Contender."""
-        body = self._body(job)
+        body = chat(job, self._setting)
         started = time.perf_counter()
         try:
             if on_text is None:
-                reply = _checked(self._server.handle_chat_completions(body))
+                reply = checked(self._server.handle_chat_completions(body))
                 text = reply["choices"][0]["message"]["content"] or ""
             else:
                 reply, text = self._stream(body, on_text)
         except RuntimeError as error:
             return Answer(error=str(error)[:300] or "no reason given")
-        timings = reply["timings"]
-        total = (time.perf_counter() - started) * 1000
-        return Answer(
-            text=text,
-            prompt_tokens=timings["cache_n"] + timings["prompt_n"],
-            reused_tokens=timings["cache_n"],
-            sampled_tokens=timings["predicted_n"],
-            first_ms=max(total - timings["predicted_ms"], 0.0),
-            total_ms=total,
-            device_ms=timings["prompt_ms"] + timings["predicted_ms"],
-        )
+        return answered(reply["timings"], text, (time.perf_counter() - started) * 1000)
 
     def work(self) -> tuple[int, float]:
         """It tells no steps, and has no Python between them."""
@@ -106,21 +98,6 @@ class Peer:
         """Stops the server."""
         self._server = None
 
-    def _body(self, job: Job) -> dict[str, Any]:
-        body: dict[str, Any] = {"messages": _messages(job), "max_tokens": job.max_tokens, "temperature": 0.0, "seed": 0}
-        if self._setting.lean:
-            body |= {"samplers": ["top_k"], "top_k": 1}
-        if job.schema is not None:
-            match self._setting.grammar:
-                case "gbnf":
-                    body["grammar"] = gbnf(job.schema)
-                case "llguidance":
-                    body["grammar"] = lark(job.schema)
-                case _:
-                    schema = {"name": job.role, "schema": job.schema}
-                    body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
-
     def _stream(self, body: dict[str, Any], on_text: OnText) -> tuple[dict[str, Any], str]:
         """Streams one answer. Returns its last chunk, which has the timings, and the text."""
         pieces: list[str] = []
@@ -134,7 +111,7 @@ class Peer:
                 on_text(piece)
 
         self._server.handle_chat_completions({**body, "stream": True}, take)
-        return _checked(last), "".join(pieces)
+        return checked(last), "".join(pieces)
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         # Its own loopback address: these two are not among the calls that the wheel has in the process.
@@ -145,11 +122,43 @@ class Peer:
             return json.load(reply)
 
 
+def chat(job: Job, setting: Setting) -> dict[str, Any]:
+    """The request for a chat completion that a job is."""
+    body: dict[str, Any] = {"messages": _messages(job), "max_tokens": job.max_tokens, "temperature": 0.0, "seed": 0}
+    if setting.lean:
+        body |= {"samplers": ["top_k"], "top_k": 1}
+    if job.banned:
+        body["logit_bias"] = [[token, False] for token in job.banned]
+    if job.schema is not None:
+        match setting.grammar:
+            case "gbnf":
+                body["grammar"] = gbnf(job.schema)
+            case "llguidance":
+                body["grammar"] = lark(job.schema)
+            case _:
+                schema = {"name": job.role, "schema": job.schema}
+                body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return body
+
+
+def answered(timings: dict[str, Any], text: str, total_ms: float) -> Answer:
+    """The answer that took `total_ms`, with the server's own `timings` of it."""
+    return Answer(
+        text=text,
+        prompt_tokens=timings["cache_n"] + timings["prompt_n"],
+        reused_tokens=timings["cache_n"],
+        sampled_tokens=timings["predicted_n"],
+        first_ms=max(total_ms - timings["predicted_ms"], 0.0),
+        total_ms=total_ms,
+        device_ms=timings["prompt_ms"] + timings["predicted_ms"],
+    )
+
+
 def _messages(job: Job) -> list[dict[str, str]]:
     return [{"role": "system", "content": job.system}, {"role": "user", "content": job.user}]
 
 
-def _checked(reply: dict[str, Any]) -> dict[str, Any]:
+def checked(reply: dict[str, Any]) -> dict[str, Any]:
     """A reply that is an answer. Raises RuntimeError with what the server says if it is none."""
     if "timings" not in reply:
         raise RuntimeError(str(reply.get("error", "the server sent no answer")))

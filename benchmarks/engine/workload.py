@@ -30,7 +30,8 @@ ARRIVAL_TOKENS = 6000
 class Job:
     """One request: a system and a user message, and the numbers of the jobs that must have ended before it starts.
 
-    `schema` None asks for free text. `urgent` is a hint for contenders that know priorities.
+    `schema` None asks for free text. `urgent` is a hint for contenders that know priorities. `banned` are tokens that
+    the answer must not have: without those that end it, it has `max_tokens`.
     """
 
     number: int
@@ -41,11 +42,12 @@ class Job:
     schema: Schema | None = None
     after: tuple[int, ...] = ()
     urgent: bool = False
+    banned: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, value: dict[str, Any]) -> "Job":
         """A job that went through JSON (`dataclasses.asdict`)."""
-        return cls(**{**value, "after": tuple(value["after"])})
+        return cls(**{**value, "after": tuple(value["after"]), "banned": tuple(value["banned"])})
 
 
 @dataclass(frozen=True, slots=True)
