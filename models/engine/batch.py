@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.engine.sequence import Slice
 from store.records.errors import ModelFailed
+
+SHORT = 8
+"""Tokens up to which a slice is computed row by row."""
 
 
 class Batch:
@@ -41,3 +45,26 @@ class Batch:
         self.outputs[start:end] = 0
         self.outputs[end - outputs : end] = 1
         self.used = end
+
+
+def groups(parts: Sequence[Slice], tile: int) -> list[list[Slice]]:
+    """The slices of a step in those groups in which a CPU computes them fastest.
+
+    llama.cpp's attention on a CPU takes a pass of `tile` rows or more in tiles (ggml-cpu/ops.cpp, GGML_FA_TILE_Q) and
+    computes, for all rows of a tile, each cell that one of them may see. That suits the rows of one prompt, which see
+    the same cells; the next tokens of many answers see mostly different ones, and are computed row by row.
+    """
+    if sum(len(part.tokens) for part in parts) < tile:
+        return [list(parts)]
+    found: list[list[Slice]] = []
+    room = 0
+    for part in parts:
+        if len(part.tokens) > SHORT:
+            continue
+        if room < len(part.tokens):
+            found.append([])
+            room = tile - 1
+        found[-1].append(part)
+        room -= len(part.tokens)
+    long = [part for part in parts if len(part.tokens) > SHORT]
+    return [*found, long] if long else found

@@ -15,7 +15,7 @@ from models.engine.answer import Answer, Logits
 from models.engine.counters import Steps
 from models.engine.pace import Pace
 from models.engine.prefix_tree import PrefixTree
-from models.engine.runner import BATCH, MOST_SEQUENCES, Runner
+from models.engine.runner import MOST_SEQUENCES, Runner
 from models.engine.scheduler import Scheduler
 from models.engine.sequence import Sequence, Slice
 from store.records.errors import BailiwickError, ModelFailed, Unreachable
@@ -31,8 +31,10 @@ class Loop:
         self._runner, self._name = runner, name
         self._speculate = speculate and runner.divisible
         parking = range(runner.slots, MOST_SEQUENCES) if share and runner.divisible else ()
-        self._scheduler = Scheduler(runner, PrefixTree(runner, parking), runner.cells, range(runner.slots), BATCH)
-        self._pace = Pace(BATCH)
+        self._scheduler = Scheduler(
+            runner, PrefixTree(runner, parking), runner.cells, range(runner.slots), runner.batch
+        )
+        self._pace = Pace(runner.batch)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._answers: dict[Sequence, Answer] = {}
         self._door, self._closed = threading.Lock(), False

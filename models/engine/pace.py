@@ -5,7 +5,7 @@ long as one without prompts: the time that a token takes is measured as it goes,
 """
 
 STRETCH = 2.0
-LEAST = 4
+LEAST = 1
 """Tokens of prompts that a step takes in any case, so that they come to an end."""
 _MEMORY = 0.9
 

@@ -7,12 +7,10 @@ range); every such case is refused here.
 
 import ctypes
 import os
-import re
-import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import llama_cpp as llama
@@ -20,14 +18,18 @@ import numpy as np
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
-from models.engine.batch import Batch
+from models.engine.batch import Batch, groups
+from models.engine.load_log import LoadLog
 from models.engine.sequence import Slice
 from models.engine.vocabulary import Vocabulary
 from store.records.errors import ModelFailed, SettingsError, Unreachable
 
 Floats = NDArray[np.float32]
-BATCH = 512
-"""Tokens computed in one step at most: small enough that a deadline is noticed in time, large enough to be fast."""
+BATCH, DEVICE_BATCH = 256, 512
+"""Tokens computed in one step at most, on a CPU and on a device: small enough that a deadline is noticed in time, and
+no larger than makes the step faster for each token, which a CPU's caches end sooner."""
+TILE = 64
+"""Rows of a pass from which on llama.cpp computes attention on a CPU in tiles."""
 MOST_SEQUENCES = 256
 """Sequence ids that llama.cpp knows (LLAMA_MAX_SEQ): those below the number of slots run, the others only park."""
 LONGEST_TEXT = 2**24
@@ -36,49 +38,16 @@ SEQUENCES = 16
 """Texts embedded in one pass at most."""
 
 
-_ERROR = 4
-"""GGML_LOG_LEVEL_ERROR of ggml.h."""
+_log = LoadLog()
 
 
-class _Log:
-    """Keeps what llama.cpp says while it loads: its last complaint, how many layers went to the device, and how many
-    bytes it took there and in the host's memory."""
-
-    def __init__(self) -> None:
-        self.lines: deque[str] = deque(maxlen=8)
-        self.offloaded = 0
-        self.host_bytes = self.device_bytes = 0
-        self.debug = False
-        # llama.cpp keeps the address only; without this reference the callback would be freed under it.
-        self.callback = llama.llama_log_callback(self._take)
-        llama.llama_log_set(self.callback, ctypes.c_void_p(0))
-
-    def _take(self, level: int, text: bytes | None, _data: Any) -> None:
-        line = (text or b"").decode("utf-8", "replace")
-        if found := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
-            self.offloaded = int(found[1])
-        if found := re.search(r"(\S+) +(?:model|KV|RS|compute|output) buffer size = +([\d.]+) MiB", line):
-            size = round(float(found[2]) * 2**20)
-            if re.search(r"CPU|_Host", found[1]):
-                self.host_bytes += size
-            else:
-                self.device_bytes += size
-        if level == _ERROR and line.strip():
-            self.lines.append(line.strip())
-        if self.debug:
-            sys.stderr.write(line)
-
-    def start(self, debug: bool) -> None:
-        self.lines.clear()
-        self.offloaded = self.host_bytes = self.device_bytes = 0
-        self.debug = debug
-
-    def reason(self) -> str:
-        """The first complaint of a failed load, without the name of the C function that made it."""
-        return re.sub(r"^\w+: ", "", self.lines[0])[:200] if self.lines else "no reason given"
+def _take(level: int, text: bytes | None, _: Any) -> None:
+    _log.take(level, (text or b"").decode("utf-8", "replace"))
 
 
-_log = _Log()
+# llama.cpp keeps the address only; without this reference the callback would be freed under it.
+_callback = llama.llama_log_callback(_take)
+llama.llama_log_set(_callback, ctypes.c_void_p(0))
 llama.llama_backend_init()
 
 
@@ -115,7 +84,9 @@ class Runner:
         self._model: Any = llama.llama_model_load_from_file(os.fsencode(path), _model_settings(load))
         if not self._model:
             raise SettingsError(f"llama.cpp cannot load the model: {_log.reason()}", "", "use another GGUF file")
-        self._context = llama.llama_init_from_model(self._model, _context_settings(load))
+        self.batch = load.cells if load.embedding else DEVICE_BATCH if _log.offloaded else BATCH
+        """Tokens of one step at most."""
+        self._context = llama.llama_init_from_model(self._model, _context_settings(load, self.batch))
         if not self._context:
             reason = _log.reason()
             llama.llama_model_free(self._model)
@@ -128,12 +99,14 @@ class Runner:
         self.slots = load.slots
         self.build = f"llama-cpp-python {llama.__version__} gpu-layers {self.offloaded}"
         """What must be the same for a saved state to be read again, the model aside."""
-        self.width = int(llama.llama_model_n_embd(self._model))
+        ranks = llama.llama_pooling_type(self._context) == llama.LLAMA_POOLING_TYPE_RANK
+        self.width = int((llama.llama_model_n_cls_out if ranks else llama.llama_model_n_embd)(self._model))
         self.vocabulary = _read_vocabulary(self._vocab)
         # The state of a recurrent layer has no positions: nothing of it can be shared or cut back.
         self.divisible = not (llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
+        self._tiled = load.flash and not self.offloaded
         self.device_ns = 0
-        self._batch = Batch(load.cells if load.embedding else BATCH)
+        self._batch = Batch(self.batch)
         self._struct = _struct(self._batch)
 
     def tokenize(self, text: str, *, controls: bool = False, ends: bool = False) -> list[int]:
@@ -153,11 +126,24 @@ class Runner:
         return list(ids[:count])
 
     def compute(self, parts: Sequence[Slice]) -> Floats:
-        """Computes slices of several sequences in one pass; their tokens join the KV memory.
+        """Computes slices of several sequences, in one pass on a device; their tokens join the KV memory.
 
         Returns the logits of the outputs in order, float32 (outputs, vocabulary): a view, valid until the next call.
         Raises ModelFailed if the memory has no room or llama.cpp fails; then nothing in the memory can be trusted.
         """
+        split = groups(parts, TILE) if self._tiled else [list(parts)]
+        if len(split) == 1:
+            return self._pass(split[0])
+        starts = dict(zip(map(id, parts), accumulate((part.outputs for part in parts), initial=0), strict=False))
+        logits = np.empty((sum(part.outputs for part in parts), len(self.vocabulary.pieces)), np.float32)
+        for group in split:
+            rows = self._pass(group)
+            for part in group:
+                start = starts[id(part)]
+                logits[start : start + part.outputs], rows = rows[: part.outputs], rows[part.outputs :]
+        return logits
+
+    def _pass(self, parts: Sequence[Slice]) -> Floats:
         self._batch.clear()
         for part in parts:
             slot = part.sequence.slot
@@ -221,6 +207,13 @@ class Runner:
             pooled = llama.llama_get_embeddings_seq(self._context, number)
             vectors[number] = np.ctypeslib.as_array(pooled, (self.width,))
         return vectors
+
+    def frame(self) -> tuple[list[int], list[int], list[int]]:
+        """The tokens that a reranker wants before the query, between it and the document, and after that."""
+        end, separator = llama.llama_vocab_eos(self._vocab), llama.llama_vocab_sep(self._vocab)
+        ends = [separator if end == llama.LLAMA_TOKEN_NULL else end] * llama.llama_vocab_get_add_eos(self._vocab)
+        between = ends + [separator] * llama.llama_vocab_get_add_sep(self._vocab)
+        return [self.vocabulary.begin] * self.vocabulary.begins, between, ends
 
     def grammar_tokens(self) -> LLTokenizer:
         """The vocabulary as llguidance wants it. It calls into the model and must not outlive it."""
@@ -316,7 +309,7 @@ def _model_settings(load: Load) -> Any:
     return settings
 
 
-def _context_settings(load: Load) -> Any:
+def _context_settings(load: Load, batch: int) -> Any:
     settings = llama.llama_context_default_params()
     settings.n_ctx = load.cells
     settings.n_threads = settings.n_threads_batch = load.threads
@@ -326,12 +319,11 @@ def _context_settings(load: Load) -> Any:
         settings.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     # Models with sliding windows keep the whole context, or a shared prefix could not be cut back.
     settings.swa_full = True
+    settings.n_batch = settings.n_ubatch = batch
     if load.embedding:
         settings.embeddings = True
-        settings.n_batch = settings.n_ubatch = load.cells
         settings.n_seq_max = SEQUENCES
     else:
-        settings.n_batch = settings.n_ubatch = BATCH
         settings.n_seq_max = load.slots
     return settings
 
