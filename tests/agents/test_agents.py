@@ -91,7 +91,9 @@ def test_the_chat_only_grows(examples: tuple[Turn, ...]) -> None:
 def test_examples_are_turns_and_take_the_place_of_the_list_of_tools() -> None:
     plain = work_messages(CONTEXT)
     shown = work_messages(replace(CONTEXT, examples=(Turn("ops.list", {}, "a situation"),)))
-    assert "- ops.read_logs: ops.read_logs does it" in plain[0].content
+    assert (
+        'def ops.read_logs(service: Literal["gateway", "orders"]):\n    """ops.read_logs does it"""' in plain[0].content
+    )
     assert "ops.read_logs" not in shown[0].content
     assert shown[1].content.startswith("a situation")
     assert shown[2].content == '{"tool":"ops.list","arguments":{}}'
