@@ -16,15 +16,20 @@ MAGIC = b"GGUF"
 LONGEST_TEXT = 16 * 2**20
 MOST_ENTRIES = 2**20
 _STRING, _ARRAY = 8, 9
+_STORED_ONLY = {9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 27: "I64", 28: "F64"}
+"""GGML types that llama.cpp reads but cannot multiply with: it ends the process in the first step (ggml-cpu.c has no
+`vec_dot` for them). Indices, the one use of integers in models, are I32."""
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 
 
 @dataclass(slots=True)
 class Header:
-    """What a GGUF says about itself. `values` holds scalars and texts, `lengths` the number of items of each array."""
+    """What a GGUF says about itself. `values` holds scalars and texts, `lengths` the number of items of each array,
+    `tensors` the names of the tensors."""
 
     values: dict[str, Any] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
+    tensors: set[str] = field(default_factory=set)
     parameters: int = 0
 
     def number(self, key: str) -> int:
@@ -129,7 +134,7 @@ def _read_tensors(reader: _Reader, header: Header, tensors: int) -> None:
     """Adds up the parameters and checks that the last byte of every tensor is there."""
     end = 0
     for _ in range(tensors):
-        reader.text()
+        name = reader.text()
         dimensions = int(reader.number("<I"))
         if not 0 < dimensions <= 4:
             raise reader.malformed(f"a tensor of {dimensions} dimensions")
@@ -137,6 +142,10 @@ def _read_tensors(reader: _Reader, header: Header, tensors: int) -> None:
         for _ in range(dimensions):
             items *= int(reader.number("<Q"))
         kind, offset = int(reader.number("<I")), int(reader.number("<Q"))
+        if kind in _STORED_ONLY:
+            what = f"the tensor {name[:80]} is of type {_STORED_ONLY[kind]}, with which llama.cpp cannot compute"
+            raise NotAModel(what, str(reader.path), "convert the model to F32, F16, BF16 or a quantized type")
+        header.tensors.add(name)
         header.parameters += items
         end = max(end, offset + _tensor_bytes(kind, items))
     alignment = header.number("general.alignment") or 32

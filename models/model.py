@@ -13,22 +13,24 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from models.errors import NotAModel
 from models.gguf_file import Header, read_header
 from store.records.canonical import Json
 from store.records.errors import IntegrityError, SettingsError
 
-Kind = Literal["chat", "embedding"]
+Kind = Literal["chat", "embedding", "reranker"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_POOLED = (1, 2, 3)
-"""llama.cpp's pooling types that yield one vector a text: mean, first token, last token (4 is a reranker)."""
+_POOLED, _RANKED = (1, 2, 3), 4
+"""llama.cpp's pooling types that yield a vector for a text (mean, first token, last token), and the one for a score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One GGUF model. `template` is its Jinja chat template, `context` its trained limit in tokens.
+    """One GGUF model. `template` is its Jinja chat template, of a reranker the text around query and document, if any.
+
+    `context` is its trained limit in tokens.
 
     `width` is the size of its embedding vectors, `shipped` whether it came with Bailiwick's set-up.
     """
@@ -65,7 +67,7 @@ class Model:
             wanted = int if each.type is int else str
             if each.name in body and not isinstance(body[each.name], wanted):
                 raise TypeError(each.name)
-        if body["kind"] not in ("chat", "embedding") or not _NAME.fullmatch(body["name"]):
+        if body["kind"] not in get_args(Kind) or not _NAME.fullmatch(body["name"]):
             raise ValueError(body["name"])
         return cls(**{**body, "file": folder / body["file"]}, shipped=shipped)
 
@@ -141,15 +143,16 @@ def describe(file: Path, name: str = "", licence: str = "") -> Model:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
         size = os.fstat(opened.fileno()).st_size
     architecture = header.text("general.architecture")
+    kind = _kind(header, architecture, file)
     return Model(
         name=name,
         file=file.resolve(),
         sha256=sha256,
         bytes=size,
         licence=licence or header.text("general.license") or "unknown",
-        kind=_kind(header, architecture, file),
+        kind=kind,
         architecture=architecture,
-        template=header.text("tokenizer.chat_template"),
+        template=header.text(f"tokenizer.chat_template{'.rerank' if kind == 'reranker' else ''}"),
         context=header.number(f"{architecture}.context_length"),
         layers=header.number(f"{architecture}.block_count"),
         width=header.number(f"{architecture}.embedding_length"),
@@ -169,10 +172,15 @@ def _kind(header: Header, architecture: str, file: Path) -> Kind:
         raise NotAModel("the GGUF holds no vocabulary", str(file), "give the GGUF of a chat or embedding model")
     if header.number(f"{architecture}.pooling_type") in _POOLED:
         return "embedding"
+    if header.number(f"{architecture}.pooling_type") == _RANKED:
+        # Without it llama.cpp takes for a document's score what lies somewhere in the vectors of others.
+        if "cls.output.weight" not in header.tensors:
+            raise NotAModel("the reranker has no head (cls.output.weight)", str(file), "convert it again")
+        return "reranker"
     if header.text("tokenizer.chat_template"):
         return "chat"
     raise NotAModel(
-        "the model is neither a chat model (no chat template) nor an embedding model (no pooling)",
+        "the model is neither a chat model (no chat template) nor an embedding model or reranker (no pooling)",
         str(file),
         "give the GGUF of an instruction-tuned model",
     )

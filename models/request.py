@@ -126,3 +126,20 @@ class Embedding:
     tokens: int
     queue_ms: int
     device_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How well documents answer a query, in their order: what the head of a reranker yields, the higher the better.
+
+    Scores of one model can be compared, and are no probabilities unless its head makes them. `tokens`, `prompt_digest`
+    and the times are as in `Embedding`.
+    """
+
+    scores: list[float]
+    model: str
+    model_digest: str
+    prompt_digest: str
+    tokens: int
+    queue_ms: int
+    device_ms: int

@@ -59,6 +59,14 @@ def admit_embedding(texts: Sequence[str], max_tokens: int, deadline_s: float) ->
     _real("deadline_s", deadline_s, SHORTEST_S, LONGEST_S)
 
 
+def admit_ranking(query: str, documents: Sequence[str], max_tokens: int, deadline_s: float) -> None:
+    """Raises SettingsError, naming what is wrong, if documents cannot be ranked like that."""
+    _text("the query", query)
+    admit_texts("documents", documents, 0)
+    _whole("max_tokens", max_tokens, 0, 2**31 - 1)
+    _real("deadline_s", deadline_s, SHORTEST_S, LONGEST_S)
+
+
 def _messages(messages: tuple[Message, ...]) -> None:
     if not messages:
         raise SettingsError("there is no message to answer", "", "give at least one")

