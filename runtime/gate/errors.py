@@ -1,7 +1,5 @@
 """The one error that only the gate raises: a call that a person must answer for first."""
 
-from typing import Any
-
 from runtime.gate.call import ToolCall
 from store.records.errors import Waiting
 
@@ -19,7 +17,3 @@ class Suspended(Waiting):
             "answer the approval",
         )
         self.call, self.binding, self.policies = call, binding, policies
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild from the parts: the message alone would lose the call."""
-        return Suspended, (self.call, self.binding, self.policies)

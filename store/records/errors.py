@@ -4,7 +4,7 @@ An error is one line: what went wrong, where, and what to do. It never carries s
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 OK, FAILED, USAGE, UNREACHABLE, TIMEOUT, DENIED, BUDGET, INTEGRITY, WAITING = range(9)
 INTERRUPTED = 130
@@ -22,6 +22,18 @@ class BailiwickError(Exception):
     def __str__(self) -> str:
         line = self.what + (f" ({self.where})" if self.where else "")
         return f"{line}; {self.do}" if self.do else line
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Actors send errors to each other as pickles. Python would call the class with `args`, which are these three
+        # texts whatever a subclass is made from.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[BailiwickError], arguments: tuple[Any, ...], state: dict[str, Any]) -> BailiwickError:
+    """An error as it was, made without its class's own constructor."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class SettingsError(BailiwickError):
