@@ -23,6 +23,11 @@ class Registry:
         self._site = Shelf(site)
         self._shipped = Shelf(shipped, shipped=True)
 
+    @property
+    def marks(self) -> Path:
+        """The folder for what models/trial.py has found."""
+        return self._site.folder / "tried"
+
     def list(self) -> tuple[Model, ...]:
         """All models, by name. Raises SettingsError if a registry file is damaged."""
         return tuple(model for _, model in sorted(self._all().items()))

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from models.device import card
 from models.model import Kind, Model
 from models.registry import Registry
-from models.request import Completion, Embedding, Request
+from models.request import Completion, Embedding, Ranking, Request
 from models.residents import Residents
-from store.records.errors import Unreachable
+from models.trial import prove
+from store.records.errors import SettingsError, Unreachable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -33,7 +35,8 @@ T = TypeVar("T")
 class Loaded:
     """A model that was verified and loaded: how many of its layers lie on a GPU, what it took, and how long.
 
-    `context` is in tokens. `fell_back` says that a GPU is there and not all the layers that were to be on it got there.
+    `context` is in tokens. `fell_back` says that this machine has a GPU, and that not all the layers that were to be on
+    it got there: they did not fit, or this build of llama.cpp cannot use it.
     """
 
     name: str
@@ -51,10 +54,10 @@ class Loaded:
 class ModelServer:
     """Serves the models of a registry. `default` is the chat model used when a request names none.
 
-    `require_gpu` refuses to load a model whose layers do not all get onto a GPU; `on_load` is called, on the thread
-    that asked, with each model that was loaded. `memory_bytes` is what all loaded models may take together, 0 for
-    MEMORY_SHARE of the machine's: the least used are unloaded for those that are asked for. `n_ctx` (chat models),
-    `n_threads`, `gpu_layers` and `slots` are as in `Engine.load`.
+    As many layers as fit are put on a GPU; `require_gpu` refuses to load a model whose layers do not all get there.
+    `on_load` is called, on the thread that asked, with each model that was loaded. `memory_bytes` is what all loaded
+    models may take together, 0 for MEMORY_SHARE of the machine's: the least used are unloaded for those that are asked
+    for. `n_ctx` (chat models), `n_threads`, `gpu_layers` and `slots` are as in `Engine.load`.
     """
 
     def __init__(
@@ -111,20 +114,37 @@ class ModelServer:
             found, lambda engine: engine.embed(texts, max_tokens=max_tokens, deadline_s=deadline_s, arrived=arrived)
         )
 
+    def rerank(
+        self, query: str, documents: Sequence[str], *, max_tokens: int, deadline_s: float, model: str = ""
+    ) -> Ranking:
+        """How well documents answer a query, by the default reranker unless one is named, as `Engine.rerank`."""
+        arrived, found = time.monotonic(), self._registry.get(model, "reranker")
+
+        def rank(engine: "Engine") -> Ranking:
+            return engine.rerank(query, documents, max_tokens=max_tokens, deadline_s=deadline_s, arrived=arrived)
+
+        return self._with(found, rank)
+
     def warm(self) -> None:
         """Load the default models, chat first, unless they are. Raises as the registry and `Engine.load` do."""
         self._residents.get(self._registry.get(self._default, "chat"))
         self._residents.get(self._registry.get("", "embedding"))
 
     def loaded(self) -> tuple[Loaded, ...]:
-        """The models that were loaded so far, in order."""
+        """Every load so far, in order; a model that was unloaded and loaded again is there twice."""
         return tuple(self._loaded)
 
+    def resident(self) -> tuple[Loaded, ...]:
+        """The models that are in memory now, in the order in which they were loaded."""
+        last = {each.sha256: each for each in self._loaded}
+        here = {engine.model.sha256 for engine in self._residents.all()}
+        return tuple(each for each in self._loaded if each.sha256 in here and last[each.sha256] is each)
+
     def stats(self) -> dict[str, Any]:
-        """Counters over the models that are loaded now, and `models`, each that was ever loaded, as plain JSON."""
+        """Counters over the models that are in memory now, and `models`, which these are, as plain JSON."""
         counters = [engine.counters for engine in self._residents.all()]
         names = counters[0] if counters else {}
-        models = [asdict(each) for each in self.loaded()]
+        models = [asdict(each) for each in self.resident()]
         return {name: sum(each[name] for each in counters) for name in names} | {"models": models}
 
     def close(self) -> None:
@@ -144,12 +164,11 @@ class ModelServer:
 
     def _load(self, model: Model) -> "Engine":
         # Late: whoever only lists models must not wait for llama.cpp to be imported.
-        from models.engine.engine import Engine
         from models.engine.runner import accelerated
 
         started = time.monotonic()
-        engine = Engine.load(model, n_ctx=self._n_ctx if model.kind == "chat" else 0, **self._settings)
-        wanted = self._settings["gpu_layers"]
+        engine = self._fitted(model)
+        short = engine.offloaded < _wanted(model, self._settings["gpu_layers"])
         loaded = Loaded(
             name=model.name,
             kind=model.kind,
@@ -159,13 +178,35 @@ class ModelServer:
             layers_on_device=engine.offloaded,
             device_bytes=engine.device_bytes,
             host_bytes=engine.host_bytes,
-            fell_back=accelerated() and engine.offloaded < (model.layers if wanted < 0 else min(wanted, model.layers)),
+            fell_back=short and (accelerated() or card()),
             load_ms=round((time.monotonic() - started) * 1000),
         )
         self._loaded.append(loaded)
         if self._on_load:
             self._on_load(loaded)
         return engine
+
+    def _fitted(self, model: Model) -> "Engine":
+        """Loads a model with as many layers on the GPU as it takes: all, or half of them, and so on down to none."""
+        from models.engine.engine import Engine
+        from models.engine.runner import accelerated
+
+        layers = self._settings["gpu_layers"]
+        while True:
+            settings = {**self._settings, "gpu_layers": layers}
+            try:
+                prove(model, self._registry.marks, gpu_layers=layers)
+                return Engine.load(model, n_ctx=self._n_ctx if model.kind == "chat" else 0, **settings)
+            except SettingsError:
+                # llama.cpp does not tell a lack of memory from other failures; without a GPU the others remain.
+                if not accelerated() or self._settings["require_gpu"] or not _wanted(model, layers):
+                    raise
+                layers = _wanted(model, layers) // 2
+
+
+def _wanted(model: Model, gpu_layers: int) -> int:
+    """How many of a model's layers are to be on a GPU."""
+    return model.layers if gpu_layers < 0 else min(gpu_layers, model.layers)
 
 
 def _share_of_memory() -> int:

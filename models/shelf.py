@@ -74,7 +74,9 @@ class Shelf:
     def writable(self) -> Iterator[None]:
         """Makes the folder; turns any failure to write in the block into one SettingsError that names the folder."""
         try:
-            self.folder.mkdir(mode=self._folder_mode, parents=True, exist_ok=True)
+            # One by one: with `parents` the data folder would be open to others, and no runtime would take it.
+            for each in reversed([self.folder, *self.folder.parents]):
+                each.mkdir(mode=self._folder_mode, exist_ok=True)
             yield
         except OSError as error:
             raise SettingsError(

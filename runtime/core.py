@@ -5,7 +5,7 @@ This class knows no Ray; its actor wraps it, and tests run it in their own proce
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,10 @@ NO_LIMIT = 2**53
 
 @dataclass(frozen=True)
 class World:
-    """What a core is started with: the tools and who calls them, the agents, the memory, the workflows."""
+    """What a core is started with: the tools and who calls them, the agents, the memory, the workflows.
+
+    `models` are those that are loaded, each as `models.server.Loaded`.
+    """
 
     host: Host
     records: Mapping[str, ToolRecord]
@@ -87,8 +90,17 @@ class Core:
         self.conductor = Conductor(self.ledger, services, world.workflows)
         workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
         self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
-        for model in world.models:
-            self._note(Kind.MODEL_LOADED, dict(model), model_digest=model["sha256"])
+        self._loaded(world.models)
+        self._hearing: asyncio.Task[None] | None = None
+
+    def hear(self, loads: AsyncIterator[Sequence[Mapping[str, Any]]]) -> None:
+        """Record each model that is loaded from now on, until the epoch ends."""
+
+        async def record() -> None:
+            async for models in loads:
+                self._loaded(models)
+
+        self._hearing = asyncio.create_task(record(), name="hear of models")
 
     async def submit(self, submission: Submission, user: User) -> str:
         """Start a run; its id once the submission is on disk."""
@@ -139,6 +151,8 @@ class Core:
 
     async def close(self) -> None:
         """End the epoch in order. Open runs resume at the next start."""
+        if self._hearing is not None:
+            self._hearing.cancel()
         await self.conductor.close()
         pending = self._note(Kind.CORE_STOPPED, None)
         await pending.durable()
@@ -147,6 +161,11 @@ class Core:
     def _live(self, view: RunView) -> RunView:
         waiting = any(entry.view["run"] == view.run for entry in self.approvals.waiting.values())
         return view.model_copy(update={"status": "waiting"}) if waiting and view.status == "running" else view
+
+    def _loaded(self, models: Sequence[Mapping[str, Any]]) -> None:
+        for model in models:
+            how = "fell-back" if model["fell_back"] else ""
+            self._note(Kind.MODEL_LOADED, dict(model), model_digest=model["sha256"], decision=how)
 
     def _note(self, kind: Kind, payload: Any, **facts: Any) -> Any:
         draft = Draft(kind=kind, tenant=self._tenant, actor="core", actor_version=CORE_VERSION, **facts)

@@ -80,12 +80,12 @@ def engine() -> list[Check]:
     """llama.cpp's binding, and whether it was built to use a GPU that is there."""
     from importlib.metadata import version
 
+    from models.device import card
     from models.engine.runner import accelerated
 
     gpu = accelerated()
-    card = Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists()
     found = f"llama-cpp-python {version('llama-cpp-python')}, built {'with' if gpu else 'without'} GPU support"
-    if card and not gpu:
+    if card() and not gpu:
         return [Check("engine", Level.WARN, f"{found}; this machine has a GPU", "build it: `ACCEL=cuda make setup`")]
     return [Check("engine", Level.OK, found)]
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from runtime.cli.page import plain, show
+from runtime.fallback import warn
 from runtime.folders import only_ours
 from runtime.gate.inventory import Inventory
 from runtime.gateway.client import Client
@@ -66,12 +67,14 @@ async def session(settings: Settings, *, resume: bool = False) -> AsyncIterator[
     """A client of the running daemon, or of a runtime that lives as long as the session."""
     if running(settings):
         async with await Client.connect(settings.socket) as client:
+            warn(await client.status())
             yield client
         return
     from runtime.actors.supervisor import Supervisor
 
     async with Supervisor(plan(settings, resume=resume)), await Client.connect(settings.socket) as client:
         terminate_like_ctrl_c()
+        warn(await client.status())
         yield client
 
 
@@ -170,6 +173,7 @@ def up(settings: Settings) -> int:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, supervisor.request_stop)
+            warn(await supervisor.status())
             print(f"bailiwick is up; it listens at {supervisor.socket}", file=sys.stderr, flush=True)
             await supervisor.stopped()
 
@@ -179,7 +183,7 @@ def up(settings: Settings) -> int:
 
 def _only_without_daemon(settings: Settings, flags: Sequence[str]) -> None:
     if flags and running(settings):
-        given = ", ".join(f"--{flag}" for flag in flags)
+        given = ", ".join(f"--{flag.replace('_', '-')}" for flag in flags)
         raise SettingsError(
             f"the daemon that is up has settings of its own, so {given} cannot be followed",
             str(settings.socket),

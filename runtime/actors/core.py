@@ -55,6 +55,8 @@ class CoreActor:
 
         if spec.crash_at:
             crashpoints.arm(spec.crash_at)
+        await spec.model.warm()
+        loads = spec.model.loads()
         world = World(
             host=spec.host,
             records=await spec.host.records(),
@@ -62,9 +64,10 @@ class CoreActor:
             memory=LedgerMemory.open(spec.folder / "memory", spec.model),
             workflows=load(spec.settings.workflows),
             inventory=spec.inventory,
-            models=await spec.model.warm(),
+            models=await anext(loads),
         )
         self._core = Core(spec.folder, spec.settings, world)
+        self._core.hear(loads)
         if resume:
             await self._core.resume()
         return self._core.ledger.epoch

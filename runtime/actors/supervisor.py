@@ -105,8 +105,8 @@ class Supervisor:
         core = await self.core()
         epoch, events, opened, driven = await core.epoch()
         server = ModelHandle(self._parts["model"])
-        models = [ModelView(**each) for each in await server.warm()]
-        counters = {name: value for name, value in (await server.stats()).items() if name != "models"}
+        counters = await server.stats()
+        models = [ModelView(**each) for each in counters.pop("models")]
         parts = {name: self._pids.get(name, 0) for name in self._parts}
         return StatusView(
             pid=os.getpid(),
@@ -115,7 +115,7 @@ class Supervisor:
             open_runs=opened,
             idle_runs=max(0, opened - driven),
             parts=parts,
-            model=models[0].name,
+            model=next((each.name for each in models if each.kind == "chat"), ""),
             models=tuple(models),
             counters=counters,
         )

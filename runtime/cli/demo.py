@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from runtime.cli.flags import RequireGpu, given
 from runtime.cli.site import AsJson, Site, verb
 
 
@@ -23,6 +24,7 @@ def demo(
     inject: Annotated[bool, typer.Option("--inject", help="Plant an instruction in the logs the agent reads.")] = False,
     crash: Annotated[bool, typer.Option("--crash", help="Kill the core between intent and outcome.")] = False,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="Think with this GGUF.")] = None,
+    require_gpu: RequireGpu = False,
     json: AsJson = False,
 ) -> int:
     """Watch a real fault be found and repaired.
@@ -33,4 +35,4 @@ def demo(
     from runtime.demo.main import Options
 
     options = Options(seed=seed, fault=fault, approve=approve, inject=inject, crash=crash, model=model, json=json)
-    return main.run(site.settings(), options)
+    return main.run(site.settings(**given(require_gpu=require_gpu)), options)

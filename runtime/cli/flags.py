@@ -17,6 +17,8 @@ Policy = Annotated[
 ]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="A model's name; see `bailiwick models list`.")]
 
+RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail rather than compute on the CPU.")]
+
 
 def given(**flags: Any) -> dict[str, Any]:
     """The flags that were typed."""

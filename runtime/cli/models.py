@@ -1,16 +1,17 @@
 """`bailiwick models`: which GGUF files the agents may think with."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from runtime.cli.page import plain, show, table
-from runtime.cli.site import AsJson, Site, noun, verb
+from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 
 if TYPE_CHECKING:
     from models.model import Model
     from models.registry import Registry
+    from runtime.gateway.messages import ModelView
 
 app = noun("Models: add a GGUF, choose the default, check the hashes.")
 
@@ -25,12 +26,18 @@ def _registry(site: Site) -> "Registry":
 
 @verb(app, "list")
 def list_models(site: Site, json: AsJson = False) -> None:
-    """All models; a star marks the default of its kind."""
+    """All models; a star marks the default of its kind.
+
+    Of those that the runtime has loaded: how many layers are on the GPU, the memory taken there, and the context.
+    """
+    from models.model import Kind
+
     registry = _registry(site)
-    found = registry.list()
-    defaults = {registry.default("chat"), registry.default("embedding")}
+    found, loaded = registry.list(), _loaded(site)
+    defaults = {registry.default(kind) for kind in get_args(Kind)}
     if json:
-        show([{**_json(model), "default": model.name in defaults} for model in found])
+        here = {sha256: view.model_dump(mode="json") for sha256, view in loaded.items()}
+        show([{**_json(m), "default": m.name in defaults, "loaded": here.get(m.sha256)} for m in found])
         return
     rows = [
         (
@@ -40,11 +47,37 @@ def list_models(site: Site, json: AsJson = False) -> None:
             m.architecture,
             f"{m.bytes // 10**6} MB",
             m.licence,
+            *_where(loaded.get(m.sha256)),
             m.file,
         )
         for m in found
     ]
-    table(("", "NAME", "KIND", "ARCHITECTURE", "SIZE", "LICENCE", "FILE"), rows)
+    columns = ("", "NAME", "KIND", "ARCHITECTURE", "SIZE", "LICENCE", "LAYERS ON GPU", "GPU MEMORY", "CONTEXT", "FILE")
+    table(columns, rows)
+
+
+def _loaded(site: Site) -> dict[str, "ModelView"]:
+    """What the runtime of this data folder has loaded, by sha256; nothing if none is up."""
+    from runtime.cli.backend import client
+    from runtime.gateway.paths import listening
+
+    settings = site.settings()
+    if not listening(settings.socket):
+        return {}
+
+    async def ask() -> dict[str, "ModelView"]:
+        async with client(settings) as connected:
+            return {each.sha256: each for each in (await connected.status()).models}
+
+    return wait_for(ask())
+
+
+def _where(loaded: "ModelView | None") -> tuple[str, str, str]:
+    """The cells that tell what a model takes."""
+    if loaded is None:
+        return "not loaded", "", ""
+    on_device = f"{loaded.layers_on_device} of {loaded.layers}"
+    return on_device, f"{loaded.device_bytes // 2**20} MiB", f"{loaded.context} tokens"
 
 
 @verb(app, "add")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.flags import Model, Policy, Tools, Workflows, given
+from runtime.cli.flags import Model, Policy, RequireGpu, Tools, Workflows, given
 from runtime.cli.metrics import exposition
-from runtime.cli.page import facts, plain, show
+from runtime.cli.page import facts, row, show
 from runtime.cli.site import AsJson, Site, verb, wait_for
 from store.records.errors import Timeout
 
@@ -32,14 +32,22 @@ def _where(model: "ModelView") -> str:
     return f"{model.layers_on_device} of {model.layers} layers on a GPU, {device} MiB there, {host} MiB here"
 
 
-def up(site: Site, tools: Tools = None, workflows: Workflows = None, policy: Policy = None, model: Model = None) -> int:
+def up(
+    site: Site,
+    tools: Tools = None,
+    workflows: Workflows = None,
+    policy: Policy = None,
+    model: Model = None,
+    require_gpu: RequireGpu = False,
+) -> int:
     """Start the runtime and keep it up, in the foreground.
 
     Open runs go on.
     """
     from runtime import embedded
 
-    return embedded.up(site.settings(**given(tools=tools, workflows=workflows, policy=policy, model=model)))
+    typed = given(tools=tools, workflows=workflows, policy=policy, model=model, require_gpu=require_gpu)
+    return embedded.up(site.settings(**typed))
 
 
 def down(site: Site) -> None:
@@ -75,6 +83,7 @@ def status(
     """
     from runtime.cli.backend import client
     from runtime.diagnostics import say
+    from runtime.fallback import warn
 
     async def ask() -> "StatusView":
         async with client(site.settings()) as c:
@@ -82,15 +91,14 @@ def status(
 
     found = wait_for(ask())
     if metrics:
-        plain(exposition(found).rstrip("\n"))
+        print(exposition(found), end="")
         return
     if json:
         show(found.model_dump(mode="json"))
         return
     facts(found.model_dump(mode="json", exclude={"models", "counters"}))
     for model in found.models:
-        plain(f"{model.name}: {_where(model)}, context {model.context}")
-        if model.fell_back:
-            say(f"{model.name} did not fit the GPU: {model.layers_on_device} of {model.layers} layers are on it")
+        row(f"{model.name}: ", f"{_where(model)}, context {model.context}")
+    warn(found)
     if found.idle_runs:
         say(f"nobody drives {found.idle_runs} of the open runs: `bailiwick resume` does, `runs list` names them")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from runtime.cli.flags import Model, Policy, Tools, Workflows, given
+from runtime.cli.flags import Model, Policy, RequireGpu, Tools, Workflows, given
 from runtime.cli.site import AsJson, Site, verb
 
 Approve = Annotated[Literal["ask", "yes", "no"], typer.Option(help="How to answer approvals: `ask` asks here.")]
@@ -28,6 +28,7 @@ def run(
     workflows: Workflows = None,
     policy: Policy = None,
     model: Model = None,
+    require_gpu: RequireGpu = False,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seeds the model.")] = 0,
     approve: Approve = "ask",
     json: AsJson = False,
@@ -35,7 +36,7 @@ def run(
     """Give the agents a task, and see it through."""
     from runtime import embedded
 
-    typed = given(tools=tools, workflows=workflows, policy=policy, model=model)
+    typed = given(tools=tools, workflows=workflows, policy=policy, model=model, require_gpu=require_gpu)
     return embedded.run(
         site.settings(**typed),
         task,
@@ -55,6 +56,7 @@ def resume(
     workflows: Workflows = None,
     policy: Policy = None,
     model: Model = None,
+    require_gpu: RequireGpu = False,
     approve: Approve = "ask",
     json: AsJson = False,
 ) -> int:
@@ -64,5 +66,5 @@ def resume(
     """
     from runtime import embedded
 
-    typed = given(tools=tools, workflows=workflows, policy=policy, model=model)
+    typed = given(tools=tools, workflows=workflows, policy=policy, model=model, require_gpu=require_gpu)
     return embedded.resume(site.settings(**typed), run, approve=approve, json=json, flags=tuple(typed))

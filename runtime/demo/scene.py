@@ -14,6 +14,7 @@ from runtime.actors.supervisor import Plan, Supervisor
 from runtime.crashpoints import CrashPoint
 from runtime.demo.report import Report
 from runtime.embedded import terminate_like_ctrl_c
+from runtime.fallback import warn
 from runtime.gate.inventory import Inventory
 from runtime.gateway.client import Client
 from runtime.gateway.messages import RunView, Submission
@@ -107,6 +108,7 @@ async def _runtime(script: Script, stage: Stage) -> AsyncIterator[Client]:
     )
     async with Supervisor(plan), await Client.connect(settings.socket) as client:
         terminate_like_ctrl_c()
+        warn(await client.status())
         yield client
 
 

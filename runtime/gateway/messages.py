@@ -113,7 +113,7 @@ class TableView(Wire):
 
 
 class ModelView(Wire):
-    """A model that was loaded, and what it took, in bytes. `fell_back`: a GPU is there, and not all of it is on it."""
+    """A model in memory, and what it took, in bytes. `fell_back`: there is a GPU, and not all of it is on it."""
 
     name: str
     kind: str
@@ -130,8 +130,9 @@ class ModelView(Wire):
 class StatusView(Wire):
     """The state of a running runtime. `parts` maps an actor to its process id (0 while it is down).
 
-    `open_runs` have been submitted and have not ended; nobody drives the `idle_runs` among them. `models` were loaded,
-    in order; `counters` tell what the models have done, as models/engine/counters.py names it.
+    `open_runs` have been submitted and have not ended; nobody drives the `idle_runs` among them. `models` are in
+    memory, in the order of their loading; `model` is the first that chats; `counters` tell what they have done, as
+    models/engine/counters.py names it.
     """
 
     pid: int

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from store.records.event import Draft
 from store.records.identity import User
 from store.records.kinds import Kind
 
+HOLDER = Path(__file__).with_name("holder.py")
 COMMAND = str(Path(sys.executable).parent / "bailiwick")
 
 
@@ -80,3 +81,22 @@ def ledger(tmp_path: Path) -> Path:
     """The data folder that `command` works on, with something in it."""
     recorded(tmp_path / "data")
     return tmp_path / "data"
+
+
+@pytest.fixture
+def runtime(ledger: Path, tmp_path: Path) -> Iterator[None]:
+    """A process that holds the ledger and listens on its socket."""
+    environ = {**os.environ, "HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    child = subprocess.Popen(
+        [sys.executable, str(HOLDER), str(ledger)],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout
+        assert child.stdout.readline() == "up\n"
+        yield
+        child.communicate()
+    assert child.returncode == 0

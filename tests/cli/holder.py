@@ -1,15 +1,20 @@
 """A process that holds a ledger and answers for it on the data folder's socket, as a runtime does.
 
+Its models are said to be the default ones, of which the one for chat did not get onto the GPU.
+
     holder.py DATA_DIR
 
 Ends when its standard input does.
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from models.registry import Registry
+from runtime.gateway.messages import ModelView, StatusView
 from runtime.gateway.server import Gateway
 from runtime.identity import user_of_uid
 from runtime.queries import LedgerQueries
@@ -17,10 +22,38 @@ from runtime.settings import Settings
 from store.ledger.ledger import Ledger
 
 
+class Verbs(LedgerQueries):
+    """What a runtime answers that drives nothing."""
+
+    async def status(self) -> StatusView:
+        """Two models in memory, and a counter."""
+        registry = Registry(Path(sys.argv[1]) / "models")
+        models = [registry.get(), registry.get(kind="embedding")]
+        views = [
+            ModelView(
+                name=each.name,
+                kind=each.kind,
+                sha256=each.sha256,
+                context=each.context,
+                layers=each.layers,
+                layers_on_device=0 if each.kind == "chat" else each.layers,
+                device_bytes=0 if each.kind == "chat" else 50 * 2**20,
+                host_bytes=120 * 2**20,
+                fell_back=each.kind == "chat",
+                load_ms=9,
+            )
+            for each in models
+        ]
+        counters = {"prompt_tokens": 7.0, "queue_ms": 1500.0}
+        return StatusView(
+            pid=os.getpid(), epoch=1, events=6, open_runs=0, parts={}, models=tuple(views), counters=counters
+        )
+
+
 async def main() -> None:
     settings = Settings.load(data_dir=Path(sys.argv[1]))
     with Ledger.open(settings.data_dir) as ledger:
-        verbs: Any = LedgerQueries(ledger)
+        verbs: Any = Verbs(ledger)
         gateway = Gateway(settings.socket, lambda _user: verbs, set, identify=user_of_uid)
         await gateway.start()
         print("up", flush=True)

@@ -1,35 +1,9 @@
 """Read-only verbs ask the runtime that holds the ledger, and the ledger itself when there is none."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-HOLDER = Path(__file__).with_name("holder.py")
-
-
-@pytest.fixture
-def runtime(ledger: Path, tmp_path: Path) -> Iterator[None]:
-    """A process that holds the ledger and listens on its socket."""
-    environ = {**os.environ, "HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
-    child = subprocess.Popen(
-        [sys.executable, str(HOLDER), str(ledger)],
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        assert child.stdout
-        assert child.stdout.readline() == "up\n"
-        yield
-        child.communicate()
-    assert child.returncode == 0
-
 
 READS = [
     ("runs", "list", "--json"),

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from models.engine.runner import accelerated
+
 BROKEN_SERVER = """
 import json, os, sys
 for line in sys.stdin:
@@ -85,6 +87,12 @@ def test_the_model_file_was_altered_after_it_was_added(site: Any, chat_model: Pa
         file.seek(10**6)
         file.write(b"altered")
     one_line(site.run("run", "do it", "--model", "mine"), 7, "mine.gguf")
+
+
+@pytest.mark.skipif(accelerated(), reason="there is a GPU, so requiring one is no bad input")
+@pytest.mark.parametrize("verb", [["run", "do it"], ["up"]])
+def test_a_gpu_is_required_and_there_is_none(site: Any, verb: list[str]) -> None:
+    one_line(site.run(*verb, "--require-gpu"), 3, "a GPU is required", "ACCEL=cuda")
 
 
 def test_a_policy_does_not_parse(site: Any) -> None:

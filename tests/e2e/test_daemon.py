@@ -54,6 +54,13 @@ async def test_a_day_of_a_daemon(sites: Callable[[], Any], premises: Callable[[A
         assert (status["pid"], status["epoch"]) == (daemon.process.pid, 1)
         assert set(status["parts"]) == {"core", "model", "host", "router", "worker", "reviewer"}
         assert min(status["parts"].values()) > 0
+        listed = {each["name"]: each["loaded"] for each in site.run("models", "list", "--json").json}
+        assert {name: each["layers"] for name, each in listed.items()} == {
+            "smollm2-135m-instruct": 30,
+            "all-minilm-l6-v2": 6,
+        }
+        loads = site.run("audit", "sql", "SELECT decision FROM events WHERE kind = 'model.loaded'", "--json").json
+        assert loads["rows"] == [["fell-back" if each["fell_back"] else ""] for each in listed.values()]
 
         # Nobody is at this terminal: the run waits, and goes on when somebody answers elsewhere.
         asked = await asyncio.to_thread(site.run, "run", TASK)

@@ -71,7 +71,9 @@ def test_the_folder_is_private(site: Registry, tiny: Path, tmp_path: Path) -> No
         site.add(tiny)
     finally:
         os.umask(old)
-    assert stat.S_IMODE((tmp_path / "site").stat().st_mode) == 0o700
+    Registry(tmp_path / "data" / "models").add(tiny)
+    for folder in ("site", "data", "data/models"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "site").iterdir()} == {0o600}
 
 

@@ -1,7 +1,7 @@
 """Several models in memory: loaded once, the least used unloaded for another, none under those that it serves."""
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +56,8 @@ def test_the_least_used_makes_room(three: Registry) -> None:
     assert sorted(names(server)) == ["one", "three"]
     server.generate(ask("two"))
     assert [each.name for each in server.loaded()] == ["one", "two", "three", "two"]
+    assert [each.name for each in server.resident()] == ["three", "two"]
+    assert server.stats()["models"] == [asdict(each) for each in server.resident()]
     server.close()
 
 

@@ -7,10 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from models.engine.engine import Engine
 from models.engine.runner import accelerated
+from models.model import Model
 from models.registry import Registry
 from models.request import Request
 from models.server import Loaded, ModelServer
@@ -31,6 +34,14 @@ def server(registry: Registry, events: list[Loaded]) -> Iterator[ModelServer]:
     server.close()
 
 
+@pytest.fixture
+def site(small: Model, tmp_path: Path) -> Registry:
+    """A registry with a model of two layers."""
+    registry = Registry(tmp_path / "site")
+    registry.add(small.file, "small")
+    return registry
+
+
 def test_models_are_loaded_when_asked_for_and_reported(
     server: ModelServer, registry: Registry, events: list[Loaded], ask: Ask
 ) -> None:
@@ -49,6 +60,7 @@ def test_models_are_loaded_when_asked_for_and_reported(
     assert json.loads(json.dumps(stats)) == stats
     assert stats["requests"] == 3
     assert stats["sampled_tokens"] == done.sampled_tokens
+    assert (stats["answers"], stats["first_token_ms"]) == (1, done.first_token_ms)
     assert (stats["scored_choices"], stats["embedded_texts"], len(stats["models"])) == (2, 2, 2)
     assert stats["reused_tokens"] > 0
 
@@ -103,6 +115,45 @@ def test_a_required_gpu_is_required(registry: Registry, ask: Ask) -> None:
     else:
         with pytest.raises(Unreachable, match="GPU is required"):
             server.generate(ask("x"))
+    server.close()
+
+
+@pytest.mark.parametrize("gpu_layers", [-1, 1, 0])
+def test_layers_that_do_not_get_onto_a_gpu_that_is_there_are_told(
+    small: Model, site: Registry, ask: Ask, monkeypatch: pytest.MonkeyPatch, gpu_layers: int
+) -> None:
+    monkeypatch.setattr("models.server.card", lambda: True)
+    server = ModelServer(site, "small", n_ctx=256, gpu_layers=gpu_layers)
+    server.generate(ask("x", max_tokens=1))
+    (loaded,) = server.loaded()
+    assert loaded.fell_back == (gpu_layers != 0 and not accelerated())
+    assert accelerated() or (loaded.layers, loaded.layers_on_device) == (2, 0)
+    server.close()
+
+
+@pytest.mark.parametrize(("fit", "tried"), [(8, [-1]), (1, [-1, 1]), (0, [-1, 1, 0])])
+def test_as_many_layers_as_fit_are_put_on_the_gpu(
+    small: Model, site: Registry, ask: Ask, monkeypatch: pytest.MonkeyPatch, fit: int, tried: list[int]
+) -> None:
+    """On a GPU with room for `fit` layers, of which the model has two."""
+    load, asked = Engine.load, []
+
+    def short_of_memory(model: Model, **settings: Any) -> Engine:
+        asked.append(settings["gpu_layers"])
+        if (model.layers if asked[-1] < 0 else asked[-1]) > fit:
+            raise SettingsError("llama.cpp cannot load the model: unable to allocate CUDA0 buffer")
+        return load(model, **settings)
+
+    monkeypatch.setattr(Engine, "load", short_of_memory)
+    monkeypatch.setattr("models.engine.runner.accelerated", lambda: True)
+    server = ModelServer(site, "small", n_ctx=256)
+    server.generate(ask("x", max_tokens=1))
+    assert asked == tried
+    server.close()
+    server = ModelServer(site, "small", n_ctx=256, require_gpu=True)
+    if fit < small.layers:
+        with pytest.raises(SettingsError, match="CUDA0"):
+            server.generate(ask("x", max_tokens=1))
     server.close()
 
 
