@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.gateway.messages import ApprovalView, EventView, RunView, StatusView
+from tui.engine import Engine
 
 TAIL = 200
 """How many events the audit pane keeps."""
@@ -67,6 +68,7 @@ class Board:
         self.tail: deque[EventView] = deque(maxlen=TAIL)
         self.last: EventView | None = None
         self.rate = 0.0
+        self.engine = Engine()
         self._measured: deque[tuple[float, int]] = deque()
         self.select("")
 
@@ -85,6 +87,7 @@ class Board:
     def measure(self, status: StatusView, now: float) -> None:
         """Take the runtime's state as of `now` (monotonic seconds); the rate is over the last few seconds."""
         self.status = status
+        self.engine.take(status.counters, now)
         self._measured.append((now, status.events))
         while len(self._measured) > 2 and now - self._measured[0][0] > RATE_WINDOW_S:
             self._measured.popleft()

@@ -1,4 +1,4 @@
-"""The dashboard: runs, the selected run's steps and the audit tail, live. Passes a person's answers on."""
+"""The dashboard: engine, runs, the selected run's steps and the audit tail, live. Passes a person's answers on."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from tui.approvals import ApprovalScreen
 from tui.board import Board
 from tui.feed import PERIOD_S, RETRY_S, Feed
 from tui.grid import Grid
-from tui.rows import AUDIT, RUNS, STEPS, audit_row, head, run_row, step_row
+from tui.rows import AUDIT, RUNS, STEPS, audit_row, engine_lines, head, run_row, step_row
 
 REPAINT_S = 0.25
 
@@ -44,6 +44,7 @@ class Dashboard(App[None]):
     def compose(self) -> ComposeResult:
         """The panes, from top to bottom."""
         yield Static(head(self.board), markup=False, id="head")
+        yield Static(engine_lines(self.board), markup=False, id="engine")
         yield Grid("runs", RUNS, id="runs")
         yield Grid("steps", STEPS, id="steps", tail=True)
         yield Grid("audit", AUDIT, id="audit", tail=True)
@@ -65,6 +66,7 @@ class Dashboard(App[None]):
             return
         self._painted = state
         self.query_one("#head", Static).update(head(self.board), layout=False)
+        self.query_one("#engine", Static).update(engine_lines(self.board), layout=False)
         runs = self.board.visible_runs
         if runs and self.board.selected not in {run.run for run in runs}:
             self._feed.select(runs[0].run)

@@ -3,9 +3,10 @@
 All text from elsewhere becomes safe here. Whatever a colour says, a word says too.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from runtime.gateway.messages import ApprovalView, EventView, RunView
+from runtime.gateway.messages import ApprovalView, EventView, ModelView, RunView
 from tui.board import Board, Step, decided_by
 from tui.grid import Column, Row
 from tui.text import clock, pretty, safe, seconds, short
@@ -53,6 +54,7 @@ TONES = {
     "interrupted": "wait",
     "deny": "bad",
     "suspend": "wait",
+    "fell-back": "wait",
 }
 
 
@@ -123,3 +125,42 @@ def head(board: Board) -> str:
         f"model {status.model}" if status.model else "",
     )
     return "bailiwick  ● " + "  ".join(safe(fact) for fact in facts if fact)
+
+
+def engine_lines(board: Board) -> str:
+    """Two lines on what the models do: how fast, how full, how long one waits, and where they lie."""
+    engine = board.engine
+    if not engine.known:
+        return "engine     ○ nothing is known of it\n"
+    work = (
+        f"{short(round(engine.tokens_per_s))} tok/s",
+        f"{short(round(engine.written_per_s))} written/s",
+        f"batch {engine.batch}" + (f" +{engine.waiting} waiting" if engine.waiting else ""),
+        f"KV {_share(engine.used)}",
+        f"reused {_share(engine.reused)}",
+    )
+    waits = (
+        f"queue {_ms(engine.queue_ms)}",
+        f"first token {_ms(engine.first_token_ms)}",
+        _place(board.status.models if board.status else ()),
+    )
+    return f"engine     ● {'  '.join(work)}\n{' ' * 13}{'  '.join(waits)}"
+
+
+def _place(models: Sequence[ModelView]) -> str:
+    """Where the first model that chats lies."""
+    model = next((each for each in models if each.kind == "chat"), None)
+    if model is None:
+        return ""
+    if not (model.fell_back or model.layers_on_device):
+        return "on the CPU"
+    layers = f"{min(model.layers, model.layers_on_device)}/{model.layers} layers on the GPU"
+    return f"{'FELL BACK: ' if model.fell_back else ''}{layers}, {model.device_bytes / 2**30:.1f} GiB"
+
+
+def _ms(time: float | None) -> str:
+    return "-" if time is None else f"{short(round(time))}ms"
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"

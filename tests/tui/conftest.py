@@ -13,6 +13,7 @@ from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
+    ModelView,
     RunView,
     StatusView,
     Submission,
@@ -34,6 +35,8 @@ class Stage:
         self.all_runs: list[RunView] = []
         self.waiting: list[ApprovalView] = []
         self.answers: list[Answer] = []
+        self.models: tuple[ModelView, ...] = ()
+        self.counters: dict[str, float] = {}
         self.followed_from: list[int] = []
         self.grown = asyncio.Condition()
 
@@ -93,7 +96,14 @@ class Stage:
     async def status(self) -> StatusView:
         open_runs = sum(run.status == "running" for run in self.all_runs)
         return StatusView(
-            pid=os.getpid(), epoch=3, events=len(self.log), open_runs=open_runs, parts={"core": 1}, model="smollm2"
+            pid=os.getpid(),
+            epoch=3,
+            events=len(self.log),
+            open_runs=open_runs,
+            parts={"core": 1},
+            model="smollm2",
+            models=self.models,
+            counters=dict(self.counters),
         )
 
     async def stop(self) -> None:

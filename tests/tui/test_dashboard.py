@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from runtime.gateway.messages import ModelView
 from tui.grid import Grid
 
 
@@ -46,6 +47,32 @@ async def test_every_pane_fits_a_small_terminal_and_says_all_in_words(stage, ope
         assert line(screen, "›      5").split()[1:5] == ["5", "10:00:00", "core", "decision"]
         for key in ("q Quit", "a Approvals", "/ Filter"):
             assert key in screen.lines[-1]
+
+
+async def test_what_the_engine_does_is_shown_live(stage, open_gateway, look):
+    await begin(stage)
+    stage.counters = {"requests": 3, "steps": 1, "prompt_tokens": 500, "cells": 8192, "computed_tokens": 100}
+    await open_gateway(stage)
+    async with look() as screen:
+        await screen.until("0 tok/s", "0 written/s", "batch 0", "KV 0%", "reused -", "queue -", "first token -")
+        stage.counters |= {"requests": 5, "answers": 2, "queue_ms": 24, "first_token_ms": 700, "prompt_tokens": 1500}
+        stage.counters |= {"reused_tokens": 750, "batch": 4, "waiting": 2, "cells_used": 2048, "computed_tokens": 400}
+        await screen.until("batch 4 +2 waiting", "KV 25%", "reused 75%", "queue 12ms", "first token 350ms")
+        assert {len(each) for each in screen.lines} == {80}
+        assert "…" not in screen.lines[1] + screen.lines[2]
+
+
+async def test_a_model_on_the_gpu_is_told_from_one_that_fell_back(stage, open_gateway, look):
+    view = ModelView(
+        name="smollm2", kind="chat", sha256="00", context=8192, layers=30, layers_on_device=31,
+        device_bytes=3 * 2**29, host_bytes=0, fell_back=False, load_ms=5,
+    )  # fmt: skip
+    stage.models, stage.counters = (view,), {"requests": 1}
+    await open_gateway(stage)
+    async with look() as screen:
+        await screen.until("30/30 layers on the GPU, 1.5 GiB")
+        stage.models = (view.model_copy(update={"layers_on_device": 0, "device_bytes": 0, "fell_back": True}),)
+        await screen.until("FELL BACK: 0/30 layers on the GPU")
 
 
 async def test_events_appear_as_they_happen(stage, open_gateway, look):

@@ -7,8 +7,9 @@ from rich.cells import cell_len
 
 from runtime.gateway.messages import EventView, StatusView
 from tui.board import TAIL, Board
+from tui.engine import WINDOW_S, Engine
 from tui.grid import Column, fit, spread
-from tui.rows import APPROVALS, AUDIT, RUNS, STEPS
+from tui.rows import APPROVALS, AUDIT, RUNS, STEPS, engine_lines
 from tui.text import pretty, safe, seconds, short
 
 
@@ -108,3 +109,26 @@ def test_the_rate_is_over_the_last_seconds_and_never_negative():
     assert board.rate == 0
     board.measure(status(5), 21.0)
     assert board.rate == 0
+
+
+def test_speeds_are_over_the_last_few_seconds():
+    engine = Engine()
+    assert not engine.known
+    assert "nothing is known of it" in engine_lines(Board())
+    engine.take({"computed_tokens": 1000, "requests": 1}, 10)
+    assert (engine.known, engine.tokens_per_s, engine.queue_ms, engine.used) == (True, 0, None, None)
+    engine.take({"computed_tokens": 1400, "requests": 3, "queue_ms": 10, "sampled_tokens": 8, "forced_tokens": 4}, 14)
+    assert (engine.tokens_per_s, engine.written_per_s, engine.queue_ms) == (100, 3, 5)
+    for second in range(15, 30):
+        engine.take({"computed_tokens": 1400, "requests": 3, "queue_ms": 10}, second)
+    assert engine.tokens_per_s == 0
+    assert engine.queue_ms == 5, "as long as no other answer has ended, the last ones count"
+
+
+def test_counters_that_begin_again_are_not_a_negative_speed():
+    engine = Engine()
+    engine.take({"computed_tokens": 1000, "requests": 9, "cells": 64, "cells_used": 16}, 0)
+    engine.take({"computed_tokens": 10, "requests": 1, "cells": 64, "cells_used": 32}, 1)
+    assert (engine.tokens_per_s, engine.queue_ms, engine.used) == (0, None, 0.5)
+    engine.take({"computed_tokens": 30, "requests": 1}, 1 + WINDOW_S)
+    assert engine.tokens_per_s == 20 / WINDOW_S
