@@ -21,3 +21,7 @@ class SchemaUnsupported(SettingsError):
 
 class NotAModel(SettingsError):
     """A file is not a GGUF, not a whole one, or not of a kind that Bailiwick runs."""
+
+
+class TrialTooLong(NotAModel):
+    """A file did not load and answer in time. It is not tried again with fewer layers on the GPU."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.device import card
+from models.errors import TrialTooLong
 from models.model import Kind, Model
 from models.registry import Registry
 from models.request import Completion, Embedding, Ranking, Request
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MEMORY_SHARE = 0.8
 """The share of the machine's memory that models may take unless a limit is given."""
+MOST_LAYERS = 1024
+"""More than any model has; a file says of itself how many it has."""
 ATTEMPTS = 3
 """How often a request is begun anew because its model was just unloaded for another."""
 
@@ -197,6 +200,8 @@ class ModelServer:
             try:
                 prove(model, self._registry.marks, gpu_layers=layers)
                 return Engine.load(model, n_ctx=self._n_ctx if model.kind == "chat" else 0, **settings)
+            except TrialTooLong:
+                raise
             except SettingsError:
                 # llama.cpp does not tell a lack of memory from other failures; without a GPU the others remain.
                 if not accelerated() or self._settings["require_gpu"] or not _wanted(model, layers):
@@ -206,7 +211,7 @@ class ModelServer:
 
 def _wanted(model: Model, gpu_layers: int) -> int:
     """How many of a model's layers are to be on a GPU."""
-    return model.layers if gpu_layers < 0 else min(gpu_layers, model.layers)
+    return min(model.layers, MOST_LAYERS if gpu_layers < 0 else gpu_layers)
 
 
 def _share_of_memory() -> int:

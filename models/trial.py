@@ -2,11 +2,15 @@
 
 llama.cpp checks what a file says of itself with assertions. A header can be read without it (models/gguf_file.py), but
 whether a whole model can be loaded and computed is only known once it was. So each model that did not come with
-Bailiwick is first loaded and asked for a few tokens by a child, once for each build of llama.cpp. The file is handed
-over open: what was tried is what was verified.
+Bailiwick is first loaded and asked for a few tokens by a child, once for each build of llama.cpp and number of layers
+on the GPU. The file is handed over open: what was tried is what was verified. This guards against crashes; it is no
+sandbox, though the child is given nothing that it does not need.
 """
 
+import ctypes
+import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -15,12 +19,20 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from models.errors import NotAModel
+from models.errors import NotAModel, TrialTooLong
 from models.model import Model
 from store.records.errors import BailiwickError
 
 LONGEST_S = 600.0
-CELLS, SLOTS = 256, 2
+"""Seconds that any file may take, and one more for every SLOWEST bytes."""
+SLOWEST = 20_000_000
+CELLS, SLOTS, ROWS = 512, 2, 200
+NEEDED = re.compile(
+    r"PATH|LANG|LC_\w+|HOME|TMPDIR|LD_LIBRARY_PATH|PYTHON(PATH|SAFEPATH|WARNINGS)|(CUDA|NVIDIA|GGML|OMP|GOMP)_\w+"
+)
+"""What the child is given of the environment: no secret is among it."""
+PR_SET_PDEATHSIG = 1
+"""prctl(2)."""
 REFUSED = 3
 """The exit code of a child that was not ended, but told what is wrong."""
 
@@ -30,14 +42,17 @@ def prove(model: Model, marks: Path, *, gpu_layers: int = -1) -> None:
 
     Raises NotAModel if it does not, IntegrityError and SettingsError as `Model.opened` does.
     """
-    mark = marks / f"{model.sha256}-{version('llama-cpp-python')}"
+    from models.engine.runner import accelerated
+
+    mark = marks / f"{model.sha256}-{version('llama-cpp-python')}-{'gpu' if accelerated() else 'cpu'}{gpu_layers}"
     if model.shipped or mark.exists():
         return
+    longest_s = LONGEST_S + model.bytes / SLOWEST
     with model.opened() as file:
-        numbers = (file.fileno(), min(model.context, CELLS), gpu_layers)
+        numbers = (file.fileno(), min(model.context, CELLS), gpu_layers, math.ceil(longest_s))
         command = [sys.executable, "-P", "-m", "models.trial", model.kind, *map(str, numbers)]
         # llama.cpp starts a debugger, if there is one, to say where it failed.
-        quiet = {**os.environ, "GGML_NO_BACKTRACE": "1"}
+        given = {name: value for name, value in os.environ.items() if NEEDED.fullmatch(name)}
         try:
             done = subprocess.run(
                 command,
@@ -46,12 +61,13 @@ def prove(model: Model, marks: Path, *, gpu_layers: int = -1) -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env=quiet,
-                timeout=LONGEST_S,
+                env={**given, "GGML_NO_BACKTRACE": "1"},
+                timeout=longest_s,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise _refused(model, f"it does not load and answer within {LONGEST_S:.0f} s") from None
+            what = f"it does not load and answer within {longest_s:.0f} s"
+            raise TrialTooLong(what, f"{model.name}, {model.file}", "use another GGUF file") from None
     if done.returncode == REFUSED:
         raise _refused(model, done.stdout.decode("utf-8", "replace").strip()[:400])
     if done.returncode != 0:
@@ -66,6 +82,8 @@ def _refused(model: Model, what: str) -> NotAModel:
 
 
 def _ending(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "SIGKILL, as when memory runs out"
     return signal.Signals(-code).name if -code in {each.value for each in signal.Signals} else f"exit code {code}"
 
 
@@ -86,17 +104,22 @@ def attempt(kind: str, descriptor: int, cells: int, gpu_layers: int) -> None:
     runner.grammar_tokens()
     first, second = (Sequence(tokens, len(tokens), 0) for _ in range(2))
     first.slot, second.slot = 0, 1
-    # Several tokens, then one, then one of each of two sequences: other code computes each.
-    runner.compute([part(first, 0, tokens)])
-    runner.compute([part(first, len(tokens), tokens[:1])])
-    runner.compute([part(first, len(tokens) + 1, tokens[:1]), part(second, 0, tokens[:1])])
+    # Many tokens, then one, then one of each of two sequences: other code computes each.
+    many = (tokens * ROWS)[: min(ROWS, cells // 2)]
+    runner.compute([part(first, 0, many)])
+    runner.compute([part(first, len(many), tokens[:1])])
+    runner.compute([part(first, len(many) + 1, tokens[:1]), part(second, 0, tokens[:1])])
 
 
 def main() -> int:
     """The child's whole life; what is wrong goes to stdout."""
+    *what, longest_s = map(int, sys.argv[2:])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Whatever becomes of the parent, this process ends: with it, or by the alarm.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.alarm(longest_s)
     try:
-        attempt(sys.argv[1], *map(int, sys.argv[2:]))
+        attempt(sys.argv[1], *what)
     except BailiwickError as error:
         print(error.what)
         return REFUSED

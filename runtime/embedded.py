@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +24,7 @@ from runtime.gateway.messages import RunView, Submission
 from runtime.gateway.paths import listening
 from runtime.settings import Settings
 from runtime.watching import Approve, Watcher, console_of, outcome_error
-from store.records.errors import SettingsError, Unreachable
+from store.records.errors import BailiwickError, SettingsError, Unreachable
 from tools.catalog import Catalog, load
 
 if TYPE_CHECKING:
@@ -67,15 +67,21 @@ async def session(settings: Settings, *, resume: bool = False) -> AsyncIterator[
     """A client of the running daemon, or of a runtime that lives as long as the session."""
     if running(settings):
         async with await Client.connect(settings.socket) as client:
-            warn(await client.status())
+            await _warn(client)
             yield client
         return
     from runtime.actors.supervisor import Supervisor
 
     async with Supervisor(plan(settings, resume=resume)), await Client.connect(settings.socket) as client:
         terminate_like_ctrl_c()
-        warn(await client.status())
+        await _warn(client)
         yield client
+
+
+async def _warn(client: Client) -> None:
+    # A runtime that cannot tell its status may still do the work, and says so itself where it cannot.
+    with suppress(BailiwickError):
+        warn(await client.status())
 
 
 def terminate_like_ctrl_c() -> None:

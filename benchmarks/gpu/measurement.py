@@ -54,7 +54,12 @@ class Measurement:
         return process
 
     def _level(self, process: Process, subject: Subject, level: int) -> list[Wave]:
-        """Takes the waves of a level, and notes their row."""
+        """Takes the waves of a level, and notes their row.
+
+        A wave before them is not counted: a new process makes its kernels and buffers ready in its first large batch.
+        """
+        before = f"{subject.name} at {level}, before"
+        process.run(wave(self._plan, level, "prompts", before, subject.banned))
         waves = []
         for number in range(self._plan.waves_at(level)):
             name = f"{subject.name} at {level}, wave {number}"

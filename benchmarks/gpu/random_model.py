@@ -106,7 +106,7 @@ def _write_tensors(writer: Any, shape: Shape, vocabulary: int, control: NDArray[
         table += [*((name, (shape.width,)) for name in norms), *shape.block(number)]
     table += [("output_norm.weight", (shape.width,)), ("output.weight", (vocabulary, shape.width))]
     for name, size in table:
-        # Matrices of 32-bit floats make llama.cpp's CPU code end the process; norms must have 32 bits.
+        # Weights of 16 bits, as models are published; norms must have 32.
         kind = np.dtype(np.float32 if len(size) == 1 else np.float16)
         writer.add_tensor_info(name, size, kind, math.prod(size) * kind.itemsize)
     writer.write_header_to_file()

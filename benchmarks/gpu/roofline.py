@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from store.records.errors import SettingsError
+
 KV_BYTES = 2
 """Of one number in the KV memory: both contenders keep 16-bit floats."""
 
@@ -57,6 +59,10 @@ def _token_bytes(fields: Any) -> int:
         return int(field.contents()) if field else default
 
     architecture = fields["general.architecture"].contents()
+    if number("expert_count"):
+        raise SettingsError(
+            "the bytes that a step of a mixture of experts reads are not known", "", "give another --model"
+        )
     heads = number("attention.head_count")
     head = number("embedding_length") // heads
     width = number("attention.key_length", head) + number("attention.value_length", head)

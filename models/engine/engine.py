@@ -322,7 +322,7 @@ class Engine:
     def _completed(self, done: Completion) -> Completion:
         self._counters.add(
             requests=1,
-            answers=1,
+            answers=bool(done.first_token_ms),
             prompt_tokens=done.prompt_tokens,
             reused_tokens=done.reused_tokens,
             sampled_tokens=done.sampled_tokens,

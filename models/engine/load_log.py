@@ -6,6 +6,12 @@ from collections import deque
 
 ERROR = 4
 """GGML_LOG_LEVEL_ERROR of ggml.h."""
+_OFFLOADED = re.compile(r"load_tensors: offloaded (\d{1,6})/\d+ layers to GPU")
+_TAKEN = re.compile(
+    r"\w{1,40}: {1,40}(\w{1,40}) {1,40}(?:model|KV|RS|compute|output) buffer size = {1,40}([\d.]{1,20}) MiB"
+)
+"""From the beginning of a line and bounded: llama.cpp also logs what a file says of itself, which must not pass for
+what was done with it."""
 
 
 class LoadLog:
@@ -26,9 +32,9 @@ class LoadLog:
 
     def take(self, level: int, line: str) -> None:
         """Takes note of a line that llama.cpp logs at a level of ggml.h."""
-        if found := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
+        if found := _OFFLOADED.match(line):
             self.offloaded = int(found[1])
-        if found := re.search(r"(\S+) +(?:model|KV|RS|compute|output) buffer size = +([\d.]+) MiB", line):
+        if found := _TAKEN.match(line):
             size = round(float(found[2]) * 2**20)
             if re.search(r"CPU|_Host", found[1]):
                 self.host_bytes += size

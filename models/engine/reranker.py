@@ -46,11 +46,13 @@ class Reranker:
         are). Raises ModelFailed if time expired.
         """
         started, before = time.monotonic(), self._runner.device_ns
-        pairs = [(number, self._pair(query, document)) for number, document in enumerate(documents)]
+        pairs = []
+        for number, document in enumerate(documents):
+            self._check(expired)
+            pairs.append((number, self._pair(query, document)))
+            if len(pairs[-1][1]) > self._runner.cells:
+                raise ContextOverflow(len(pairs[-1][1]), self._runner.cells, self._model.name)
         tokens = [token for _, pair in pairs for token in pair]
-        longest = max((len(pair) for _, pair in pairs), default=0)
-        if longest > self._runner.cells:
-            raise ContextOverflow(longest, self._runner.cells, self._model.name)
         if 0 < max_tokens < len(tokens):
             what = f"the texts to rank have {len(tokens)} tokens, and their allowance is {max_tokens}"
             raise ModelFailed(what, self._model.name, "allow more tokens, or give fewer documents at once")
@@ -67,13 +69,16 @@ class Reranker:
     def _scores(self, pairs: Sequence[tuple[int, list[int]]], expired: Callable[[], bool]) -> list[float]:
         scores: list[float] = []
         for group in passes(pairs, self._runner.cells):
-            if expired():
-                raise ModelFailed("the deadline passed while documents were ranked", self._model.name, "give fewer")
+            self._check(expired)
             # A head with several outputs (a yes and a no, say) tells how well they fit by the first.
             scores += self._runner.encode([pair for _, pair in group])[:, 0].tolist()
         if not np.isfinite(scores).all():
             raise ModelFailed("the model computes scores that are no numbers", self._model.name, "use another reranker")
         return scores
+
+    def _check(self, expired: Callable[[], bool]) -> None:
+        if expired():
+            raise ModelFailed("the deadline passed while documents were ranked", self._model.name, "give fewer")
 
     def _pair(self, query: str, document: str) -> list[int]:
         if not self._model.template:

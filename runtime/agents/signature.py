@@ -12,6 +12,8 @@ from typing import Any
 
 from runtime.agents.proposal import ToolView
 
+LONGEST_TOOL = 2000
+"""Characters of a tool; one with more is told by its head and description, or by its name alone."""
 LONGEST_TEXT = 400
 """Characters of a description."""
 LONGEST_VALUE = 200
@@ -41,9 +43,11 @@ def signature(tool: ToolView) -> str:
     reader = _Reader(tool.schema)
     head = ", ".join(islice(reader.parameters(), MOST_ARGUMENTS))
     about = list(islice(reader.lines(tool.schema, 1), MOST_ARGUMENTS))
-    said = _line(tool.description, LONGEST_TEXT)
+    said = line(tool.description, LONGEST_TEXT)
     lines = [f"def {_name(tool.name)}({head}):", f'{INDENT}"""{said}']
-    return "\n".join([*lines, "", *about, f'{INDENT}"""'] if about else lines) + ("" if about else '"""')
+    whole = "\n".join([*lines, "", *about, f'{INDENT}"""']) if about else "\n".join(lines) + '"""'
+    shorter = (whole, "\n".join(lines) + '"""', f'def {_name(tool.name)}(...):\n{INDENT}"""{said}"""')
+    return next((text for text in shorter if len(text) <= LONGEST_TOOL), shorter[-1])
 
 
 class _Reader:
@@ -67,7 +71,7 @@ class _Reader:
         """What each argument is for, and below it the properties of an object, with their types."""
         for name, each, required in self._arguments(schema):
             kind = f" ({self._type(each)}{'' if required else ', optional'})" if level > 1 else ""
-            said = _line(str(each.get("description", "")), LONGEST_TEXT)
+            said = line(str(each.get("description", "")), LONGEST_TEXT)
             parts = list(self._objects(each, DEEPEST)) if level < DEEPEST else []
             if said or kind or parts:
                 yield f"{INDENT * level}{_name(name)}{kind}: {said}".rstrip(": ")
@@ -77,7 +81,7 @@ class _Reader:
     def _arguments(self, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
         """Name, schema, and whether it is required, of each argument."""
         required = schema.get("required", ())
-        for name, each in _object(schema, "properties").items():
+        for name, each in islice(_object(schema, "properties").items(), MOST_ARGUMENTS):
             yield name, self._resolved(each), name in required
 
     def _objects(self, schema: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:
@@ -89,7 +93,7 @@ class _Reader:
                 yield from self._objects(self._resolved(part), depth - 1)
 
     def _type(self, schema: dict[str, Any]) -> str:
-        return _line(self._kind(schema, DEEPEST), LONGEST_VALUE)
+        return line(self._kind(schema, DEEPEST), LONGEST_VALUE)
 
     def _kind(self, schema: dict[str, Any], depth: int) -> str:
         """A type as Python writes it: `int`, `list[str]`, `Literal["up", "down"]`."""
@@ -127,18 +131,18 @@ def _options(schema: dict[str, Any]) -> list[Any]:
 
 def _name(name: str) -> str:
     """A name as it is, or quoted if it could be read as more than a name."""
-    return name if _NAME.fullmatch(name) else json.dumps(_line(name, LONGEST_NAME), ensure_ascii=False)
+    return name if _NAME.fullmatch(name) else json.dumps(line(name, LONGEST_NAME), ensure_ascii=False)
 
 
 def _value(value: Any) -> str:
     """A value as Python writes it, which differs from JSON in three words only."""
     if value is None or isinstance(value, bool):
         return str(value)
-    return _line(json.dumps(value, ensure_ascii=False), LONGEST_VALUE)
+    return line(json.dumps(value, ensure_ascii=False), LONGEST_VALUE)
 
 
-def _line(text: str, most: int) -> str:
-    """A text on one line, which cannot end the docstring, nor hold what nobody sees."""
+def line(text: str, most: int) -> str:
+    """A text on one line, without control characters, which cannot end the docstring."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(shown.split()).replace('"""', "'''")
     return line if len(line) <= most else f"{line[: most - 1]}…"

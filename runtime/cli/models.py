@@ -7,6 +7,8 @@ import typer
 
 from runtime.cli.page import plain, show, table
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
+from runtime.diagnostics import say
+from store.records.errors import BailiwickError
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -28,7 +30,8 @@ def _registry(site: Site) -> "Registry":
 def list_models(site: Site, json: AsJson = False) -> None:
     """All models; a star marks the default of its kind.
 
-    Of those that the runtime has loaded: how many layers are on the GPU, the memory taken there, and the context.
+    Of those that the runtime has loaded: how many layers are on the GPU, the memory taken there, and the context. A
+    runtime that does not answer is told of, and the models are listed all the same.
     """
     from models.model import Kind
 
@@ -69,7 +72,11 @@ def _loaded(site: Site) -> dict[str, "ModelView"]:
         async with client(settings) as connected:
             return {each.sha256: each for each in (await connected.status()).models}
 
-    return wait_for(ask())
+    try:
+        return wait_for(ask())
+    except BailiwickError as error:
+        say(str(error))
+        return {}
 
 
 def _where(loaded: "ModelView | None") -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from runtime.agents.proposal import ToolView
-from runtime.agents.signature import LONGEST_NAME, LONGEST_TEXT, MOST_ARGUMENTS, signature
+from runtime.agents.signature import LONGEST_NAME, LONGEST_TEXT, LONGEST_TOOL, LONGEST_VALUE, MOST_ARGUMENTS, signature
 
 
 def tool(properties: dict[str, Any], required: Sequence[str] = (), **more: Any) -> ToolView:
@@ -134,13 +134,25 @@ def test_no_words_of_a_tool_pass_for_another_tool(made: ToolView) -> None:
 
 
 def test_long_words_are_cut() -> None:
-    properties = {f"{number:03}" * 40: {"type": "string", "description": "d" * 5000} for number in range(100)}
-    properties["e"] = {"enum": ["x" * 50] * 500, "default": "y" * 9000}
-    lines = signature(tool(dict(reversed(properties.items())))).splitlines()
-    assert len(lines) == MOST_ARGUMENTS + 4
-    assert max(len(line) for line in lines[1:]) < LONGEST_TEXT + LONGEST_NAME + 20
-    assert len(lines[0]) < MOST_ARGUMENTS * (LONGEST_NAME + 20) + 500
+    lines = signature(
+        tool(
+            {
+                "e": {"enum": ["x" * 50] * 500, "default": "y" * 9000},
+                "n" * 120: {"type": "string", "description": "d" * 5000},
+            }
+        )
+    ).splitlines()
+    assert len(lines) == 5
+    assert len(lines[3]) < LONGEST_TEXT + LONGEST_NAME + 20
+    assert len(lines[0]) < 2 * LONGEST_VALUE + LONGEST_NAME + 50
     assert "…" in lines[0]
+    assert "…" in lines[3]
+
+
+def test_so_many_arguments_are_written_out() -> None:
+    text = signature(tool({f"a{number}": {"type": "integer"} for number in range(100)}))
+    assert f"a{MOST_ARGUMENTS - 1}: int" in text
+    assert f"a{MOST_ARGUMENTS}: int" not in text
 
 
 def test_deep_nesting_costs_no_time() -> None:
@@ -149,3 +161,18 @@ def test_deep_nesting_costs_no_time() -> None:
     tree = {"type": "object", "properties": branches}
     lines = signature(tool({"root": {"$ref": "#/$defs/Tree"}}, **{"$defs": {"Tree": tree}})).splitlines()
     assert len(lines) <= MOST_ARGUMENTS + 4
+
+
+def test_a_tool_with_much_to_say_is_told_by_what_fits() -> None:
+    said = {"type": "string", "description": "x" * LONGEST_TEXT}
+    many = signature(tool({f"a{number}": said for number in range(10)}))
+    assert many.splitlines() == [
+        "def disk.clean(" + ", ".join(f"a{number}: str = ..." for number in range(10)) + "):",
+        '    """Free space on a disk."""',
+    ]
+    long = {"enum": ["y" * 150], "description": "x"}
+    assert signature(tool({f"a{number}": long for number in range(MOST_ARGUMENTS)})).splitlines() == [
+        "def disk.clean(...):",
+        '    """Free space on a disk."""',
+    ]
+    assert len(many) <= LONGEST_TOOL

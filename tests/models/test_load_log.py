@@ -28,6 +28,16 @@ def test_layers_and_bytes_are_those_of_the_device_and_of_the_host() -> None:
     assert log.host_bytes == round((136 + 0.5) * MIB)
 
 
+def test_what_a_file_says_of_itself_is_not_taken_for_what_was_done() -> None:
+    log = taken(
+        "llama_model_loader: - kv   1: general.name str = offloaded 33/33 layers to GPU\n",
+        "print_info: general.name = CUDA0 model buffer size = 99999 MiB\n",
+        "print_info: general.name = load_tensors: offloaded 33/33 layers to GPU\n",
+        "print_info: " + "x" * 1_000_000 + "\n",
+    )
+    assert (log.offloaded, log.device_bytes, log.host_bytes) == (0, 0, 0)
+
+
 def test_the_reason_is_the_first_complaint_without_its_function() -> None:
     log = taken("llama_model_load: all is well\n")
     assert log.reason() == "no reason given"

@@ -55,6 +55,29 @@ def test_a_whole_model_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     prove(model, tmp_path / "marks")
 
 
+def test_each_number_of_layers_on_the_gpu_is_tried(tmp_path: Path) -> None:
+    model = describe(write(tmp_path / "whole.gguf"))
+    for layers in (-1, 1, 1, 0):
+        prove(model, tmp_path / "marks", gpu_layers=layers)
+    assert len(list((tmp_path / "marks").iterdir())) == 3
+
+
+def test_the_child_is_given_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, str]] = []
+    run = trial.subprocess.run
+
+    def watched(*words: Any, **settings: Any) -> Any:
+        given.append(settings["env"])
+        return run(*words, **settings)
+
+    monkeypatch.setattr(trial.subprocess, "run", watched)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/a/token")
+    monkeypatch.setenv("OTHER_API_KEY", "secret")
+    prove(describe(write(tmp_path / "whole.gguf")), tmp_path / "marks")
+    assert len(given) == 1
+    assert not {"RAY_AUTH_TOKEN_PATH", "OTHER_API_KEY"} & given[0].keys()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
