@@ -40,7 +40,7 @@ def agents() -> tuple[Profile, ...]:
             "worker",
             VERSION,
             "proposes the next call, or answers a typed question",
-            sha256((worker.SYSTEM + worker.SYSTEM_TOOLS).encode()),
+            sha256(worker.SYSTEM.encode()),
             None,
         ),
         Profile(
