@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks.engine import peer, plan, plot, report
 from benchmarks.engine.measurement import Findings, Measurement
 from benchmarks.engine.process import ContenderFailed
+from benchmarks.options import count, tell
 from models.model import describe
 from models.registry import Registry
 from store.records.errors import BailiwickError
@@ -39,7 +40,7 @@ def main() -> int:
     try:
         # The folder is one that is not there: no site's own models, but the one that every set-up installs.
         model = describe(options.model) if options.model else Registry(RESULTS / "no-site").get()
-        measurement = Measurement(model.file, options.context, options.threads, _tell)
+        measurement = Measurement(model.file, options.context, options.threads, tell)
         if options.quick:
             cells, limit = plan.quick(), plan.QUICK_LIMIT_S if options.repeats == 1 else 0.0
         else:
@@ -65,25 +66,15 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="concurrency 1 and 8 only, in less than 10 minutes")
     parser.add_argument("--json", action="store_true", help="end with one line that is a JSON object")
-    parser.add_argument("--repeats", type=_count, default=1, help="how often all is measured; medians are reported")
-    parser.add_argument("--threads", type=_count, default=min(2, os.cpu_count() or 1), help="of each contender")
-    parser.add_argument("--context", type=_count, default=CONTEXT, help="KV memory of each contender in tokens")
+    parser.add_argument("--repeats", type=count, default=1, help="how often all is measured; medians are reported")
+    parser.add_argument("--threads", type=count, default=min(2, os.cpu_count() or 1), help="of each contender")
+    parser.add_argument("--context", type=count, default=CONTEXT, help="KV memory of each contender in tokens")
     parser.add_argument(
         "--model", default="", help="a model that set-up installed; the default chat model if not given"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for table, figures and plot")
-    parser.add_argument("--requests", type=_count, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--requests", type=count, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _write(findings: Findings, machine: str, folder: Path, name: str) -> None:
@@ -94,8 +85,8 @@ def _write(findings: Findings, machine: str, folder: Path, name: str) -> None:
     if plot.available():
         plot.draw(findings, folder / f"{name}.png")
     else:
-        _tell(plot.INSTALL)
-    _tell(text)
+        tell(plot.INSTALL)
+    tell(text)
 
 
 if __name__ == "__main__":

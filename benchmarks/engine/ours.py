@@ -91,7 +91,7 @@ class Ours:
 
     def prompt(self, job: Job) -> list[int]:
         """The peer tells the tokens of prompts, so that what must be computed is not counted by who computes it."""
-        raise NotImplementedError
+        raise NotImplementedError("ours tells no tokens of prompts; the peer does")
 
     def close(self) -> None:
         """Unloads the model."""

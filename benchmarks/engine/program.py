@@ -45,7 +45,7 @@ class Program:
     def answer(self, job: Job, on_text: OnText | None = None) -> Answer:
         """Answers one job; see Contender. It does not stream: `on_text` must be None."""
         if on_text is not None:
-            raise NotImplementedError
+            raise NotImplementedError("a program that was given is not asked for streams")
         body = chat(job, self._setting)
         started = time.perf_counter()
         try:
@@ -61,7 +61,7 @@ class Program:
 
     def prompt(self, job: Job) -> list[int]:
         """Nobody has asked for them yet: its answers tell how many there are."""
-        raise NotImplementedError
+        raise NotImplementedError("a program that was given tells no tokens of prompts")
 
     def close(self) -> None:
         """Ends the program and waits for it."""

@@ -25,6 +25,7 @@ from benchmarks.engine.process import ContenderFailed
 from benchmarks.gpu import bandwidth, cuda, peers, plan, report, subject
 from benchmarks.gpu.measurement import Measurement
 from benchmarks.gpu.shape import LLAMA_3_8B, TINY
+from benchmarks.options import count, tell
 from models.device import card as card_is_there
 from models.model import describe
 from models.registry import Registry
@@ -53,11 +54,11 @@ def _run(options: argparse.Namespace) -> None:
     place = _place(options, card, peer)
     wanted = plan.plan(card, options.quick)
     against = () if options.alone else plan.peers(server, options.quick)
-    measurement = Measurement(wanted, options.threads, place.bandwidth, _tell)
+    measurement = Measurement(wanted, options.threads, place.bandwidth, tell)
     for model in at_hand:
         measurement.run(model, plan.ours(card), against)
     shape = LLAMA_3_8B if card else TINY
-    _tell(f"Writing a model of the {shape.name} with random weights.")
+    tell(f"Writing a model of the {shape.name} with random weights.")
     with subject.random_weights(shape, at_hand[0].file) as model:
         measurement.run(model, plan.ours(card), against)
     _write(measurement, place, options)
@@ -80,7 +81,7 @@ def _accelerated() -> bool:
     if accelerated():
         return True
     if card_is_there():
-        _tell("There is a GPU, and this build of llama.cpp cannot use it: make setup ACCEL=cuda. The CPU is measured.")
+        tell("There is a GPU, and this build of llama.cpp cannot use it: make setup ACCEL=cuda. The CPU is measured.")
     return False
 
 
@@ -106,7 +107,7 @@ def _write(measurement: Measurement, place: report.Place, options: argparse.Name
         (options.out / "gpu.json").write_text(report.figures(findings, place), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"the results cannot be written: {error.strerror}", str(options.out)) from error
-    _tell(text)
+    tell(text)
     if options.json:
         print(json.dumps(report.summary(findings, place), allow_nan=False))
 
@@ -126,7 +127,7 @@ def _options() -> argparse.ArgumentParser:
         "--bandwidth", type=_gigabytes, default=0.0, metavar="GB/s", help="of the device's memory, if not measured"
     )
     threads = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=_count, default=threads, help="of each contender, on the CPU")
+    parser.add_argument("--threads", type=count, default=threads, help="of each contender, on the CPU")
     return parser
 
 
@@ -135,16 +136,6 @@ def _gigabytes(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError("must be above 0")
     return number
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
