@@ -74,7 +74,7 @@ def full(tuned: Setting) -> tuple[Cell, ...]:
                 level,
                 50,
                 (*free, GUIDED, *ABLATIONS) if level == HEADLINE else free,
-                warm=50,
+                warm=25,
                 better_only=True,
                 probed=(OURS.name, *RATIO),
             )

@@ -7,6 +7,9 @@ import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from models.engine.answer import Score
+from models.request import Completion
+
 GAUGES = ("active", "waiting", "batch", "cells", "cells_used")
 
 
@@ -65,6 +68,29 @@ class Counters:
         with self._lock:
             for name, amount in amounts.items():
                 setattr(self._requests, name, getattr(self._requests, name) + amount)
+
+    def completed(self, done: Completion) -> None:
+        """Adds a request that was answered in words."""
+        self.add(
+            requests=1,
+            answers=bool(done.first_token_ms),
+            prompt_tokens=done.prompt_tokens,
+            reused_tokens=done.reused_tokens,
+            sampled_tokens=done.sampled_tokens,
+            forced_tokens=done.forced_tokens,
+            device_ms=done.device_ms,
+            queue_ms=done.queue_ms,
+            first_token_ms=done.first_token_ms,
+        )
+
+    def scored(self, score: Score) -> None:
+        """Adds one choice of a request that is scored."""
+        self.add(
+            prompt_tokens=score.sequence.prompt,
+            reused_tokens=score.sequence.reused,
+            scored_choices=1,
+            device_ms=round(score.device_ns / 1e6),
+        )
 
     def all(self, steps: Steps | None) -> dict[str, Any]:
         """Every counter by its name."""

@@ -320,28 +320,13 @@ class Engine:
         self._runner.close()
 
     def _completed(self, done: Completion) -> Completion:
-        self._counters.add(
-            requests=1,
-            answers=bool(done.first_token_ms),
-            prompt_tokens=done.prompt_tokens,
-            reused_tokens=done.reused_tokens,
-            sampled_tokens=done.sampled_tokens,
-            forced_tokens=done.forced_tokens,
-            device_ms=done.device_ms,
-            queue_ms=done.queue_ms,
-            first_token_ms=done.first_token_ms,
-        )
+        self._counters.completed(done)
         return done
 
     def _scored(self, score: Score) -> Score:
         if score.sequence.stop != "end":
             raise ModelFailed("the deadline passed while choices were scored", self.model.name, "allow more time")
-        self._counters.add(
-            prompt_tokens=score.sequence.prompt,
-            reused_tokens=score.sequence.reused,
-            scored_choices=1,
-            device_ms=round(score.device_ns / 1e6),
-        )
+        self._counters.scored(score)
         return score
 
 

@@ -32,7 +32,7 @@ class Loop:
         self._speculate = speculate and runner.divisible
         parking = range(runner.slots, MOST_SEQUENCES) if share and runner.divisible else ()
         self._scheduler = Scheduler(
-            runner, PrefixTree(runner, parking), runner.cells, range(runner.slots), runner.batch
+            runner, PrefixTree(runner, parking), runner.cells, range(runner.slots), runner.batch, runner.tail
         )
         self._pace = Pace(runner.batch)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()

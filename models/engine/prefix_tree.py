@@ -5,6 +5,10 @@ sequence id under which the KV cells of just that run are parked. A sequence tha
 its cells as its own, which copies nothing; what it computes beyond is parked in turn, while it still runs. There is one
 tree for each space (a tenant and a label), and nothing is ever looked up in another: no timing tells one tenant what
 another has asked. It knows nothing of llama.cpp but the two calls of `Cells`.
+
+What is parked has a price: attention looks at every cell of the memory, if only to find it masked. So what nobody comes
+back to is forgotten, also where there is room: soon if it was never shared, as most ends of prompts are, and late if it
+was, as in a segmented LRU cache (Karedla, Love and Wherry, 1994).
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,6 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
+PATIENCE = 4096
+"""Ticks after which a prefix is forgotten that nobody but its maker has used."""
+TRUST = 16
+"""How many times longer one stays that others have used."""
+SWEEP = 256
+"""Ticks between two looks at what is too old."""
 
 
 class Cells(Protocol):
@@ -45,6 +55,8 @@ class Node:
     """How many running sequences stand at its end: a node with pins or children is not evicted."""
     used: int = 0
     """When it was last used, in ticks of the tree."""
+    shared: bool = False
+    """Whether another than its maker has used it."""
 
     @property
     def end(self) -> int:
@@ -71,7 +83,7 @@ class PrefixTree:
         self._cells = cells
         self._free = list(ids)
         self._roots: dict[str, Node] = {}
-        self._tick = 0
+        self._tick = self._swept = 0
         self.tokens = 0
         """Tokens that are parked: the cells that the tree holds."""
         self.parks = bool(self._free)
@@ -105,6 +117,7 @@ class PrefixTree:
         node = top = self._root(space)
         for node in self._down(top, tokens):
             self._cells.share(node.parked, sequence, node.start, node.end)
+            node.shared = True
         self._pin(node)
         return node
 
@@ -128,16 +141,18 @@ class PrefixTree:
 
     def evict(self) -> int:
         """Forgets the leaf that was not used for longest; returns its tokens, 0 if every leaf is in use."""
-        leaves = [node for node in self._nodes() if not node.children and not node.pins and node.parent]
-        if not leaves:
-            return 0
-        oldest = min(leaves, key=lambda node: node.used)
-        self._cells.drop(oldest.parked, oldest.start, oldest.end)
-        self._free.append(oldest.parked)
-        assert oldest.parent
-        del oldest.parent.children[int(oldest.tokens[0])]
-        self.tokens -= len(oldest.tokens)
-        return len(oldest.tokens)
+        oldest = min(self._leaves(), key=lambda node: node.used, default=None)
+        return self._forget(oldest) if oldest else 0
+
+    def age(self, tokens: int) -> None:
+        """Lets as many ticks pass as tokens were computed, and forgets what was not used for too long."""
+        self._tick += tokens
+        if self._tick - self._swept < SWEEP:
+            return
+        self._swept = self._tick
+        for node in self._leaves():
+            if self._tick - node.used > PATIENCE * (TRUST if node.shared else 1):
+                self._forget(node)
 
     def clear(self) -> None:
         """Forgets everything at once, without a call to the memory: for when that has lost it all already."""
@@ -194,12 +209,27 @@ class PrefixTree:
         upper.children[int(node.tokens[0])] = node
         return upper
 
+    def _forget(self, leaf: Node) -> int:
+        """Frees the cells and the id of a leaf; returns its tokens."""
+        self._cells.drop(leaf.parked, leaf.start, leaf.end)
+        self._free.append(leaf.parked)
+        assert leaf.parent
+        del leaf.parent.children[int(leaf.tokens[0])]
+        # Who used the leaf used what is above it.
+        leaf.parent.used = max(leaf.parent.used, leaf.used)
+        self.tokens -= len(leaf.tokens)
+        return len(leaf.tokens)
+
     def _make_id(self, node: Node) -> bool:
         """Sees to it that there is an id to park under, without forgetting `node`; False if all are in use."""
         node.pins += 1
         ready = bool(self._free or self.evict())
         self.release(node)
         return ready
+
+    def _leaves(self) -> list[Node]:
+        """What can be forgotten."""
+        return [node for node in self._nodes() if not node.children and not node.pins and node.parent]
 
     def _nodes(self) -> Iterator[Node]:
         rest = list(self._roots.values())

@@ -30,6 +30,8 @@ BATCH, DEVICE_BATCH = 256, 512
 no larger than makes the step faster for each token, which a CPU's caches end sooner."""
 TILE = 64
 """Rows of a pass from which on llama.cpp computes attention on a CPU in tiles."""
+TAIL = TILE
+"""Tokens by which a step may be longer to end a prompt."""
 MOST_SEQUENCES = 256
 """Sequence ids that llama.cpp knows (LLAMA_MAX_SEQ): those below the number of slots run, the others only park."""
 LONGEST_TEXT = 2**24
@@ -85,8 +87,10 @@ class Runner:
         if not self._model:
             raise SettingsError(f"llama.cpp cannot load the model: {_log.reason()}", "", "use another GGUF file")
         self.batch = load.cells if load.embedding else DEVICE_BATCH if _log.offloaded else BATCH
-        """Tokens of one step at most."""
-        self._context = llama.llama_init_from_model(self._model, _context_settings(load, self.batch))
+        """Tokens of one step at most, but for a `tail` of TAIL more."""
+        self.tail = 0 if load.embedding else TAIL
+        size = self.batch + self.tail
+        self._context = llama.llama_init_from_model(self._model, _context_settings(load, size))
         if not self._context:
             reason = _log.reason()
             llama.llama_model_free(self._model)
@@ -106,7 +110,7 @@ class Runner:
         self.divisible = not (llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
         self._tiled = load.flash and not self.offloaded
         self.device_ns = 0
-        self._batch = Batch(self.batch)
+        self._batch = Batch(size)
         self._struct = _struct(self._batch)
 
     def tokenize(self, text: str, *, controls: bool = False, ends: bool = False) -> list[int]:

@@ -27,9 +27,14 @@ HEADROOM = 16
 class Scheduler:
     """The sequences of one context of `size` KV cells. `slots` are the sequence ids that can run."""
 
-    def __init__(self, cells: Cells, tree: PrefixTree, size: int, slots: Iterable[int], batch: int) -> None:
-        """`batch` is the most tokens of one step; it must not be below the number of slots."""
-        self._cells, self._tree, self._size, self._batch = cells, tree, size, batch
+    def __init__(
+        self, cells: Cells, tree: PrefixTree, size: int, slots: Iterable[int], batch: int, tail: int = 0
+    ) -> None:
+        """`batch` is the most tokens of one step; it must not be below the number of slots.
+
+        A step may have up to `tail` tokens more if that ends a prompt, whose last few would take a step of their own.
+        """
+        self._cells, self._tree, self._size, self._batch, self._tail = cells, tree, size, batch, tail
         self._slots = list(slots)
         self.waiting: list[Sequence] = []
         self.active: list[Sequence] = []
@@ -76,9 +81,12 @@ class Scheduler:
             # Nobody is preempted for a guess.
             if each.draft:
                 room -= self._grant(each, min(room, len(each.draft), self._spare), granted)
+        tail = self._tail if prefill >= self._batch else 0
         room = min(room, prefill)
         for each in [each for each in self.active if not each.running]:
-            room -= self._grant(each, min(room, each.pending), granted)
+            if room > 0:
+                room -= self._grant(each, each.pending if each.pending <= room + tail else room, granted)
+        self._tree.age(sum(granted.values()))
         return [_slice(each, count) for each, count in granted.items() if count]
 
     def computed(self, part: Slice, end: int) -> None:
