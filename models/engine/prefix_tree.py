@@ -183,9 +183,9 @@ class PrefixTree:
         node.used = self._tick
 
     def _extend(self, node: Node, tokens: Tokens, sequence: int) -> Node:
-        """Parks what follows a node on which a sequence stands: in the node itself if that concerns nobody else."""
+        """Parks what follows a node on which a sequence stands: in the node itself if only this one has used that."""
         start = node.end
-        if node.parent and not node.children and node.pins == 1:
+        if node.parent and not node.children and node.pins == 1 and not node.shared:
             self._cells.share(sequence, node.parked, start, len(tokens))
             node.tokens = np.concatenate([node.tokens, tokens[start:]])
         elif self._make_id(node):

@@ -22,6 +22,7 @@ class World:
     slots: int = 4
     parking: int = 32
     batch: int = 64
+    tail: int = 0
     seed: int = 0
     draft: int = 0
     forced: int = 0
@@ -30,9 +31,9 @@ class World:
     finished: list[Sequence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.memory = KvMemory(self.size, self.slots, self.slots + self.parking, self.batch)
+        self.memory = KvMemory(self.size, self.slots, self.slots + self.parking, self.batch + self.tail)
         self.tree = PrefixTree(self.memory, range(self.slots, self.slots + self.parking))
-        self.scheduler = Scheduler(self.memory, self.tree, self.size, range(self.slots), self.batch)
+        self.scheduler = Scheduler(self.memory, self.tree, self.size, range(self.slots), self.batch, self.tail)
         self.random = random.Random(self.seed)
 
     def arrive(self, prompt: Many[int], limit: int = 1, *, space: str = "", priority: int = 0) -> Sequence:
@@ -64,7 +65,8 @@ class World:
             if each.running and each not in served:
                 assert each is self.scheduler.active[-1], "only the last in rank may miss a step"
                 assert self.scheduler.used == self.size, "it missed a step although there were cells"
-        assert sum(len(part.tokens) for part in parts if not part.sequence.running) <= prefill
+        most = prefill + (self.tail if prefill >= self.batch else 0)
+        assert sum(len(part.tokens) for part in parts if not part.sequence.running) <= most
         if parts:
             self.memory.compute(parts)
         for part in parts:

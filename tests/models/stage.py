@@ -29,7 +29,7 @@ class Machine:
     def __init__(self, cells: int, slots: int) -> None:
         self.cells, self.slots = cells, slots
         self.memory = KvMemory(cells, slots, MOST_SEQUENCES)
-        self.batch = self.memory.batch
+        self.batch, self.tail = self.memory.batch, 0
         self.share, self.drop, self.forget = self.memory.share, self.memory.drop, self.memory.forget
         self.device_ns = self.passes = 0
         self.acts: dict[int, Callable[[], object]] = {}

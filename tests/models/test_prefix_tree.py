@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.engine.prefix_tree import Node, PrefixTree, Tokens, common
+from models.engine.prefix_tree import PATIENCE, SWEEP, TRUST, Node, PrefixTree, Tokens, common
 from models.engine.sequence import Sequence, Slice
 from tests.models.kv_memory import KvMemory
 
@@ -103,6 +103,49 @@ def test_nothing_is_given_to_another_space() -> None:
     assert bench.tree.match("", run(1, 2, 3)) == 0
     assert bench.serve([1, 2, 3], "tenant b") == 0
     assert bench.serve([1, 2, 3], "tenant a") == 3
+
+
+def test_what_nobody_comes_back_to_is_forgotten_and_what_is_shared_stays_longer() -> None:
+    bench = Bench()
+    bench.serve([1, 2, 3, 4])
+    bench.serve([1, 2, 5])
+    bench.tree.age(PATIENCE - SWEEP)
+    assert bench.tree.tokens == 5
+    bench.tree.age(2 * SWEEP)
+    assert bench.tree.tokens == 2, "the ends that only their makers have used"
+    bench.check()
+    bench.tree.age(PATIENCE * (TRUST - 2))
+    assert bench.serve([1, 2]) == 2
+    bench.tree.age(PATIENCE * TRUST)
+    assert bench.tree.tokens == 2
+    bench.tree.age(2 * SWEEP)
+    assert bench.tree.tokens == 0
+    bench.check()
+
+
+def test_what_is_in_use_is_not_forgotten_however_old() -> None:
+    bench = Bench()
+    each = bench.begin([1, 2, 3])
+    bench.compute(each, 3)
+    bench.tree.age(PATIENCE * TRUST * 2)
+    bench.check()
+    assert bench.tree.tokens == 3
+    bench.end(each)
+    bench.tree.age(SWEEP)
+    assert bench.tree.tokens == 0
+
+
+def test_who_uses_the_end_of_a_prefix_uses_its_beginning() -> None:
+    bench = Bench()
+    bench.serve([1, 2, 3])
+    each = bench.begin([1, 2, 4])
+    bench.tree.age(PATIENCE * TRUST)
+    bench.compute(each, 3)
+    bench.end(each)
+    bench.tree.age(PATIENCE + SWEEP)
+    assert bench.tree.tokens == 2
+    bench.tree.age(PATIENCE * (TRUST - 2))
+    assert bench.serve([1, 2]) == 2
 
 
 def test_a_running_sequence_is_shared_as_far_as_it_is_computed() -> None:

@@ -2,8 +2,10 @@
 nobody gets what is not theirs.
 """
 
+import numpy as np
 import pytest
 
+from models.engine.prefix_tree import PATIENCE, SWEEP
 from models.engine.scheduler import AGEING_S, WORTH_WAITING
 from models.engine.sequence import Sequence
 from tests.models.scheduler_world import STEP_S, World
@@ -188,6 +190,35 @@ def test_forced_tokens_come_before_prompts_and_the_batch_is_never_exceeded() -> 
         assert world.scheduler.active[-1].computed == 0
     assert world.step(512) == 32
     assert world.scheduler.active[-1].computed > 0
+
+
+@pytest.mark.parametrize(("prompt", "steps"), [(100, [64, 36]), (80, [80]), (64, [64]), (145, [64, 81]), (10, [10])])
+def test_the_last_tokens_of_a_prompt_take_no_step_of_their_own(prompt: int, steps: list[int]) -> None:
+    world = World(1000, batch=64, tail=20)
+    world.arrive(range(prompt))
+    assert [world.step() for _ in steps] == steps
+
+
+def test_a_step_is_not_longer_beside_streams_nor_for_two_prompts() -> None:
+    world = World(1000, batch=64, tail=20)
+    one, other = world.arrive(range(50)), world.arrive(range(100, 130))
+    assert world.step(63) == 63
+    assert (one.computed, other.computed) == (50, 13)
+    third, last = world.arrive(range(200, 260)), world.arrive(range(300, 320))
+    # The one that runs, the rest of two prompts, and nothing of the last, for which there was no room.
+    assert world.step() == 17 + 60
+    assert (third.computed, last.computed) == (60, 0)
+
+
+def test_what_is_parked_ages_with_the_tokens_that_are_computed() -> None:
+    world = World(20_000, batch=1000)
+    world.arrive(range(500))
+    world.run(10)
+    parked = world.tree.tokens
+    world.arrive(range(5000, 5000 + PATIENCE + 2 * SWEEP))
+    world.run(10)
+    assert world.tree.match("", np.arange(500, dtype=np.int32)) == 0
+    assert parked >= 500
 
 
 def test_the_lower_in_rank_is_preempted_and_finishes_later() -> None:

@@ -17,6 +17,7 @@ def test_whatever_happens_the_accounts_agree_and_all_are_served(data: st.DataObj
         slots,
         parking=data.draw(st.sampled_from([0, 1, 2, 5, 60]), "parking"),
         batch=slots + data.draw(st.sampled_from([0, 1, 7, 100]), "batch"),
+        tail=data.draw(st.sampled_from([0, 2, 30]), "tail"),
         seed=data.draw(st.integers(0, 2**32), "seed"),
         draft=data.draw(st.sampled_from([0, 5]), "draft"),
         forced=data.draw(st.sampled_from([0, 6]), "forced"),
