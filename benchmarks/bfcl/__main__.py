@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,22 @@ def _rows(scorer: Scorer, options: argparse.Namespace) -> dict[str, tuple[Row, .
 def _run(scorer: Scorer, rows: dict[str, tuple[Row, ...]], options: argparse.Namespace) -> list[Tally]:
     model = _model(options.model)
     settings: dict[str, Any] = {"jump_forward": False} if options.no_jump_forward else {}
-    engine = Engine.load(model, n_ctx=min(CONTEXT, model.context), n_threads=options.threads, **settings)
     abreast = max(options.concurrency, 1)
     tallies = []
-    try:
+    with (
+        closing(Engine.load(model, n_ctx=min(CONTEXT, model.context), n_threads=options.threads, **settings)) as engine,
+        closing(Engine.load(Registry(SHIPPED).get(kind="embedding"), n_threads=options.threads)) as embedder,
+    ):
         for category, asked in rows.items():
             began = time.monotonic()
             with ThreadPoolExecutor(abreast) as pool:
-                solutions = asyncio.run(solve(Handle(engine, pool), asked, abreast))
+                solutions = asyncio.run(solve(Handle(engine, embedder, pool), asked, abreast))
             judged = [
                 Judged(row, solution, scorer.misfit(row, list(solution.calls)))
                 for row, solution in zip(asked, solutions, strict=True)
             ]
             tallies.append(Tally.of(category, judged, time.monotonic() - began))
             print(*(wrong(judged) if options.wrong else ()), sep="\n", end="\n" if options.wrong else "")
-    finally:
-        engine.close()
     return tallies
 
 

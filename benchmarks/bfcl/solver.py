@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.bfcl.data import Row
@@ -16,13 +17,12 @@ from models.request import Completion, Embedding, Request
 from runtime.agents.call_schema import DONE
 from runtime.agents.proposal import Allowance, Model, Turn, WorkContext
 from runtime.agents.worker import Worker
-from store.records.errors import BailiwickError, SettingsError
 
 GOAL = "Do the task with the tools."
 """What the `task` workflow asks its worker for; the question is the task."""
 MOST_CALLS = 8
 """Calls that a row may ask for side by side; BFCL's have six at most."""
-ALLOWANCE = Allowance(tokens=320, prompt=6000, seconds=600.0)
+ALLOWANCE = Allowance(tokens=320, prompt=6000, seconds=600.0, texts=12_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,17 @@ class Solution:
 
 
 class Handle:
-    """An engine in this process, as the model that a worker holds; the pool's threads wait for it."""
+    """Two engines in this process, as the model that a worker holds; the pool's threads wait for them."""
 
-    def __init__(self, engine: Engine, pool: ThreadPoolExecutor) -> None:
-        self._engine, self._pool = engine, pool
+    def __init__(self, engine: Engine, embedder: Engine, pool: ThreadPoolExecutor) -> None:
+        self._engine, self._embedder, self._pool = engine, embedder, pool
 
     async def generate(self, request: Request) -> Completion:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._engine.generate, request)
 
-    async def embed(self, *_: Any, **__: Any) -> Embedding:
-        raise SettingsError("a worker embeds nothing", "embed")
+    async def embed(self, texts: list[str], max_tokens: int, deadline_s: float) -> Embedding:
+        work = partial(self._embedder.embed, texts, max_tokens=max_tokens, deadline_s=deadline_s)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 async def solve(model: Model, rows: Sequence[Row], concurrency: int) -> list[Solution]:
@@ -64,14 +65,11 @@ async def _solve(worker: Worker, row: Row) -> Solution:
     completions: list[Completion] = []
     error = ""
     for _ in range(MOST_CALLS if row.category == "parallel" else 1):
-        try:
-            proposal = await worker.work(_context(row, tuple(turns)))
-        except BailiwickError as failed:
-            error = f"{type(failed).__name__}: {failed.what}"
-            break
+        proposal = await worker.work(_context(row, tuple(turns)))
         completions += [call.given for call in proposal.calls if isinstance(call.given, Completion)]
         if proposal.value is None:
-            error = "no whole answer"
+            failed = proposal.error
+            error = f"{type(failed).__name__}: {failed.what}" if failed else "no whole answer"
             break
         name, arguments = proposal.value["tool"], proposal.value["arguments"]
         if name == DONE or any((turn.tool, turn.arguments) == (name, arguments) for turn in turns):

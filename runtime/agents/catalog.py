@@ -40,7 +40,7 @@ def agents() -> tuple[Profile, ...]:
             "worker",
             VERSION,
             "proposes the next call, or answers a typed question",
-            sha256(worker.SYSTEM.encode()),
+            sha256("\n".join((worker.SYSTEM, worker.SYSTEM_TOOLS, worker.SYSTEM_ASK)).encode()),
             None,
         ),
         Profile(

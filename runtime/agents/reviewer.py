@@ -6,10 +6,10 @@ no target (a note, a message) about what the task is about? The worker's reasons
 nothing; its no, and its failure, close the door.
 """
 
-import math
 from typing import Literal
 
 from models.request import Message
+from runtime.agents.nearness import nearness
 from runtime.agents.proposal import Change, Model, ModelCall, Proposal, ReviewContext
 from runtime.agents.worker import compact
 from store.records.canonical import Json, parse
@@ -77,12 +77,11 @@ class Reviewer:
         loose = [change for change in context.changes if not change.target]
         if not loose:
             return ""
-        texts = [context.task, *(_text(change) for change in loose)]
-        embedding = await self._model.embed(texts, context.allowance.texts, context.allowance.seconds)
-        calls.append(ModelCall(tuple(texts), embedding))
-        task, *others = embedding.vectors
-        for change, other in zip(loose, others, strict=True):
-            if math.fsum(a * b for a, b in zip(task, other, strict=True)) < LEAST_KINSHIP:
+        texts = [_text(change) for change in loose]
+        cosines, call = await nearness(self._model, context.task, texts, context.allowance)
+        calls.append(call)
+        for change, cosine in zip(loose, cosines, strict=True):
+            if cosine < LEAST_KINSHIP:
                 return f"{change.tool} has nothing to do with the task"
         return ""
 

@@ -7,7 +7,8 @@ its size, in a few milliseconds, and it cannot be talked into anything: it has n
 
 import math
 
-from runtime.agents.proposal import Model, ModelCall, Proposal, RouteContext
+from runtime.agents.nearness import nearness
+from runtime.agents.proposal import Model, Proposal, RouteContext
 
 SHARPNESS = 12.0
 """How strongly a difference in cosine counts: 0.1 makes the nearer of two choices three times as likely."""
@@ -22,15 +23,7 @@ class Router:
     async def route(self, context: RouteContext) -> Proposal:
         """`{"choice": name}`, with the softmax over the cosines as its confidence (0 to 1)."""
         names = list(context.choices)
-        texts = [context.task, *(context.choices[name] for name in names)]
-        embedding = await self._model.embed(texts, context.allowance.texts, context.allowance.seconds)
-        task, *kinds = embedding.vectors
-        weights = [math.exp(SHARPNESS * _dot(task, kind)) for kind in kinds]
+        cosines, call = await nearness(self._model, context.task, list(context.choices.values()), context.allowance)
+        weights = [math.exp(SHARPNESS * cosine) for cosine in cosines]
         best = max(range(len(names)), key=weights.__getitem__)
-        call = ModelCall(tuple(texts), embedding)
         return Proposal({"choice": names[best]}, (call,), weights[best] / sum(weights))
-
-
-def _dot(one: list[float], other: list[float]) -> float:
-    """The cosine of two vectors of length 1."""
-    return math.fsum(a * b for a, b in zip(one, other, strict=True))

@@ -119,13 +119,15 @@ class Thinking:
             raise ModelFailed("the reviewer rejected the change set", value["reason"])
         return Verdict(True, value["reason"])
 
-    def _allowance(self) -> Allowance:
+    def _allowance(self, *, texts: int = 0) -> Allowance:
+        """Of one completion, and of an embedding of as many tokens as `texts` prompts have."""
         settings = self.scope.services.settings
         return Allowance(
             settings.tokens_per_proposal,
             settings.prompt_tokens_per_proposal,
             settings.step_timeout_s,
             self.scope.seed,
+            texts=texts * settings.prompt_tokens_per_proposal,
             space=self._space(),
         )
 
@@ -246,7 +248,8 @@ class _Loop:
                 examples=tuple(Turn(each.tool, each.arguments, each.situation) for each in brief.examples),
                 tools=self.tools,
                 turns=history,
-                allowance=thinking._allowance(),
+                # Of the task, and of what a list of tools may take up in a prompt.
+                allowance=thinking._allowance(texts=0 if brief.examples or history else 2),
             )
             proposal = await thinking._propose(path, "worker", context, scope.services.agents.work)
             if not _fits(_call_of([DONE, *(tool.name for tool in self.tools)]), proposal):

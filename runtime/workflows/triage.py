@@ -12,7 +12,8 @@ from runtime.contract.workflow import workflow
 from runtime.workflows.runbook import diagnose
 from store.records.errors import ModelFailed, ToolFailed
 
-EVIDENCE = ("ops.read_logs", "ops.diff_config")
+EVIDENCE = ("ops.diff_config", "ops.read_logs")
+"""A small model begins with either and goes on to the other; in the opposite order it may diff two configs instead."""
 REPAIRS = ("ops.restart_service", "ops.rollback_config", "ops.clear_quota", "ops.set_dependency")
 READS = ("ops.list_services", "ops.check_health", "ops.search_runbooks", *EVIDENCE)
 WRITES = (*REPAIRS, "ops.page_on_call")
@@ -44,7 +45,7 @@ async def by_runbook(run: Run) -> Resolution:
     return await _resolved(run, repair.tool, repair.arguments, evidence, await _runbooks(run, evidence))
 
 
-@workflow("triage", version=1, fallback=by_runbook, tools=(*READS, *WRITES))
+@workflow("triage", version=2, fallback=by_runbook, tools=(*READS, *WRITES))
 async def triage(run: Run) -> Resolution:
     """A service fails or is slow: find out why, repair it, confirm that it works again.
 
@@ -94,9 +95,9 @@ def telling(lines: Sequence[str]) -> str:
 
 
 def _evidence(reads: Sequence[tuple[str, dict[str, Any], Any]]) -> str:
-    """What was read, service by service, as short as a small model needs it."""
+    """What was read, logs first, as short as a small model needs it."""
     parts = []
-    for tool, arguments, result in reads:
+    for tool, arguments, result in sorted(reads, key=lambda read: read[0] != "ops.read_logs"):
         text = telling(result.lines) if tool == "ops.read_logs" else _changed(result)
         parts += [f"{arguments['service']}: {line}" for line in text.splitlines()]
     return "\n".join(parts) or "nothing was found"

@@ -91,7 +91,7 @@ def test_the_chat_only_grows(examples: tuple[Turn, ...]) -> None:
 def test_examples_are_turns_and_take_the_place_of_the_list_of_tools() -> None:
     plain = work_messages(CONTEXT)
     shown = work_messages(replace(CONTEXT, examples=(Turn("ops.list", {}, "a situation"),)))
-    assert "- ops.read_logs: ops.read_logs does it" in plain[0].content
+    assert 'def ops.read_logs(service: Literal["gateway", "orders"]):' in plain[0].content
     assert "ops.read_logs" not in shown[0].content
     assert shown[1].content.startswith("a situation")
     assert shown[2].content == '{"tool":"ops.list","arguments":{}}'
@@ -136,6 +136,58 @@ async def test_the_worker_calls_what_it_was_given(model: Handle) -> None:
     proposal = await Worker(model).work(CONTEXT)
     assert Draft202012Validator(call_schema(CONTEXT.tools, may_end=False)).is_valid(proposal.value)
     assert [call.asked for call in proposal.calls] == [work_messages(CONTEXT)]
+
+
+READ = replace(LOGS, description="Read the newest lines of a service's log.")
+BILL = ToolView("shop.sendInvoice", "Send an invoice to a customer.", LIST.schema, write=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [("Find out from its log why the service fails", READ.name), ("Bill our new client", BILL.name)]
+)
+@pytest.mark.parametrize("tools", [(READ, BILL), (BILL, READ)])
+async def test_the_tool_that_is_nearest_in_meaning_is_named_before_the_first_call(
+    model: Handle, task: str, name: str, tools: tuple[ToolView, ...]
+) -> None:
+    context = replace(CONTEXT, task=task, tools=tools, allowance=Allowance(tokens=60, texts=200))
+    proposal = await Worker(model).work(context)
+    meaning, words = proposal.calls
+    assert meaning.asked[0] == f"{task}\n{CONTEXT.goal}"
+    assert "shop send Invoice: Send an invoice to a customer." in meaning.asked
+    assert words.asked == work_messages(context, name)
+    assert name in chat(proposal)[-1].content
+    assert proposal.value["tool"] in (READ.name, BILL.name), "the others are not excluded"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"allowance": Allowance(tokens=60)},
+        {"turns": turns(1)},
+        {"examples": (Turn("ops.list", {}, "a situation"),)},
+        {"tools": (READ,)},
+        {"tools": ()},
+    ],
+)
+async def test_no_tool_is_named_where_the_chat_says_more_or_there_is_no_choice(model: Handle, changes: Any) -> None:
+    context = replace(CONTEXT, tools=(READ, BILL), allowance=Allowance(tokens=60, texts=200))
+    proposal = await Worker(model).work(replace(context, **changes))
+    assert [call.asked for call in proposal.calls] == [work_messages(replace(context, **changes))]
+    assert model.embedded == 0
+
+
+async def test_no_tool_is_named_between_two_alike(model: Handle) -> None:
+    context = replace(CONTEXT, tools=(READ, replace(READ, name="ops.readLogs")), allowance=Allowance(60, texts=200))
+    proposal = await Worker(model).work(context)
+    assert [type(call.given) for call in proposal.calls] == [Embedding, Completion]
+    assert proposal.calls[1].asked == work_messages(context)
+
+
+async def test_an_embedding_is_told_though_the_completion_fails(model: Handle) -> None:
+    context = replace(CONTEXT, tools=(READ, BILL), allowance=Allowance(tokens=60, prompt=1, texts=200))
+    proposal = await Worker(model).work(context)
+    assert isinstance(proposal.error, ModelFailed)
+    assert (proposal.value, [type(call.given) for call in proposal.calls]) == (None, [Embedding])
 
 
 async def test_the_worker_answers_in_the_form_that_was_asked_for(model: Handle) -> None:

@@ -1,6 +1,7 @@
 """The steps that a model takes part in: what is believed of a proposal, what it costs, and when it is not asked for."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import BaseModel, field_validator
 from models.request import Embedding
 from runtime.agents.proposal import ModelCall
 from runtime.contract.run import Run
+from runtime.contract.values import Example
 from runtime.contract.workflow import Fallback, Workflow
 from store.records.canonical import Json
 from store.records.errors import ModelFailed
@@ -245,6 +247,22 @@ async def test_the_loop_tells_the_model_of_its_mistakes_and_goes_on(live: Any, s
         assert life.value(view.run) == ["", ["ops.read_logs"], 0]
     turns = agents.seen[-1].turns
     assert [turn.error for turn in turns] == [True, True, False]
+
+
+async def test_only_the_first_call_without_examples_may_weigh_the_tools_by_meaning(live: Any, agents: Any) -> None:
+    agents.calls = [call("ops.read_logs", service="orders"), call("done"), call("done")]
+
+    async def works(run: Run) -> None:
+        tools = ("ops.read_logs", "ops.page_on_call")
+        await run.work("goal", tools=tools)
+        with suppress(ModelFailed):
+            await run.work("goal", tools=tools, examples=[Example("a situation", "ops.read_logs", {"service": "x"})])
+
+    async with live(flow(works)) as life:
+        await life.run("flow")
+    first, then, *shown = agents.seen
+    assert [bool(each.examples) for each in shown] == [True] * len(shown) != []
+    assert [each.allowance.texts for each in (first, then, shown[0])] == [3000, 0, 0]
 
 
 async def test_the_reviewer_is_told_what_the_core_found_out_itself(live: Any, agents: Any) -> None:
