@@ -5,10 +5,12 @@ Times are milliseconds. What ends in a unit or in `_tokens` only grows; the gaug
 
 import threading
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.engine.answer import Score
-from models.request import Completion
+if TYPE_CHECKING:
+    # For their types only: a command line that prints counters need not load what an engine is made of.
+    from models.engine.answer import Score
+    from models.request import Completion
 
 GAUGES = ("active", "waiting", "batch", "cells", "cells_used")
 
@@ -69,7 +71,7 @@ class Counters:
             for name, amount in amounts.items():
                 setattr(self._requests, name, getattr(self._requests, name) + amount)
 
-    def completed(self, done: Completion) -> None:
+    def completed(self, done: "Completion") -> None:
         """Adds a request that was answered in words."""
         self.add(
             requests=1,
@@ -83,7 +85,7 @@ class Counters:
             first_token_ms=done.first_token_ms,
         )
 
-    def scored(self, score: Score) -> None:
+    def scored(self, score: "Score") -> None:
         """Adds one choice of a request that is scored."""
         self.add(
             prompt_tokens=score.sequence.prompt,

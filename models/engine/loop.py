@@ -32,7 +32,7 @@ class Loop:
         self._speculate = speculate and runner.divisible
         parking = range(runner.slots, MOST_SEQUENCES) if share and runner.divisible else ()
         self._scheduler = Scheduler(
-            runner, PrefixTree(runner, parking), runner.cells, range(runner.slots), runner.batch, runner.tail
+            runner, PrefixTree(runner, parking), runner.cells, range(runner.slots), runner.batch
         )
         self._pace = Pace(runner.batch)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -105,6 +105,7 @@ class Loop:
             self._runner.restore(sequence.slot, state)
             sequence.computed = sequence.prompt
             scheduler.park(sequence)
+            scheduler.trust(sequence)
         finally:
             scheduler.remove(sequence)
         return True
@@ -135,7 +136,7 @@ class Loop:
             for each in active:
                 self._answers[each].guess()
         watched = any(each.streams and each.running for each in active)
-        return self._scheduler.schedule(self._pace.prefill(watched))
+        return self._scheduler.schedule(self._pace.prefill(watched), 0 if watched else self._runner.tail)
 
     def _step(self, parts: list[Slice]) -> None:
         began = time.perf_counter_ns()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
 PATIENCE = 4096
-"""Ticks after which a prefix is forgotten that nobody but its maker has used."""
+"""Ticks after which a prefix is forgotten that nobody but its maker has used: some turns of an agent."""
 TRUST = 16
 """How many times longer one stays that others have used."""
 SWEEP = 256
@@ -56,7 +56,7 @@ class Node:
     used: int = 0
     """When it was last used, in ticks of the tree."""
     shared: bool = False
-    """Whether another than its maker has used it."""
+    """Whether it was of use to another than its maker."""
 
     @property
     def end(self) -> int:
@@ -117,7 +117,6 @@ class PrefixTree:
         node = top = self._root(space)
         for node in self._down(top, tokens):
             self._cells.share(node.parked, sequence, node.start, node.end)
-            node.shared = True
         self._pin(node)
         return node
 
@@ -131,6 +130,7 @@ class PrefixTree:
         for node in self._down(stand, tokens):
             self._cells.drop(sequence, node.start, node.end)
             self._cells.share(node.parked, sequence, node.start, node.end)
+            node.shared = True
         self._pin(node)
         self.release(stand)
         return self._extend(node, tokens, sequence) if node.end < len(tokens) else node
@@ -139,14 +139,20 @@ class PrefixTree:
         """Lifts one pin."""
         node.pins -= 1
 
+    def trust(self, stand: Node) -> None:
+        """Notes that what a sequence stands on was worth parking: it stays longer."""
+        node: Node | None = stand
+        while node:
+            node.shared, node = True, node.parent
+
     def evict(self) -> int:
         """Forgets the leaf that was not used for longest; returns its tokens, 0 if every leaf is in use."""
         oldest = min(self._leaves(), key=lambda node: node.used, default=None)
         return self._forget(oldest) if oldest else 0
 
-    def age(self, tokens: int) -> None:
-        """Lets as many ticks pass as tokens were computed, and forgets what was not used for too long."""
-        self._tick += tokens
+    def age(self, ticks: int) -> None:
+        """Lets time pass; now and then, forgets the leaves that were not used for too long."""
+        self._tick += ticks
         if self._tick - self._swept < SWEEP:
             return
         self._swept = self._tick
@@ -200,7 +206,8 @@ class PrefixTree:
     def _split(self, node: Node, taken: int) -> Node:
         """Cuts a node in two; returns the upper part. Who stands on it stands on the lower part, which ends there."""
         assert node.parent
-        upper = Node(node.tokens[:taken], node.start, self._free.pop(), node.parent, used=node.used)
+        number = self._free.pop()
+        upper = Node(node.tokens[:taken], node.start, number, node.parent, used=node.used, shared=node.shared)
         middle = node.start + taken
         self._cells.share(node.parked, upper.parked, node.start, middle)
         self._cells.drop(node.parked, node.start, middle)

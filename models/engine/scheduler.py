@@ -20,6 +20,8 @@ AGEING_S = 5.0
 """Seconds of waiting that count as much as one more of priority."""
 WORTH_WAITING = 32
 """Tokens that another is just computing and that are worth waiting for, rather than computing them twice."""
+CROWD = 8
+"""Sequences beyond which time passes more slowly for what is parked."""
 HEADROOM = 16
 """Cells that a sequence must find free beyond its prompt when it starts, so that it is not preempted at once."""
 
@@ -27,14 +29,9 @@ HEADROOM = 16
 class Scheduler:
     """The sequences of one context of `size` KV cells. `slots` are the sequence ids that can run."""
 
-    def __init__(
-        self, cells: Cells, tree: PrefixTree, size: int, slots: Iterable[int], batch: int, tail: int = 0
-    ) -> None:
-        """`batch` is the most tokens of one step; it must not be below the number of slots.
-
-        A step may have up to `tail` tokens more if that ends a prompt, whose last few would take a step of their own.
-        """
-        self._cells, self._tree, self._size, self._batch, self._tail = cells, tree, size, batch, tail
+    def __init__(self, cells: Cells, tree: PrefixTree, size: int, slots: Iterable[int], batch: int) -> None:
+        """`batch` is the most tokens of one step; it must not be below the number of slots."""
+        self._cells, self._tree, self._size, self._batch = cells, tree, size, batch
         self._slots = list(slots)
         self.waiting: list[Sequence] = []
         self.active: list[Sequence] = []
@@ -63,10 +60,11 @@ class Scheduler:
             self.active.remove(sequence)
             self._release(sequence)
 
-    def schedule(self, prefill: int) -> list[Slice]:
+    def schedule(self, prefill: int, tail: int = 0) -> list[Slice]:
         """What to compute next; empty if there is nothing to do. `prefill` is the most tokens of prompts it may take.
 
-        Every active sequence has one slice at most.
+        Every active sequence has one slice at most. The step may have up to `tail` tokens more, even beyond the batch,
+        if that ends a prompt, whose last few would take a step of their own.
         """
         self._admit()
         self.active.sort(key=_rank)
@@ -81,12 +79,12 @@ class Scheduler:
             # Nobody is preempted for a guess.
             if each.draft:
                 room -= self._grant(each, min(room, len(each.draft), self._spare), granted)
-        tail = self._tail if prefill >= self._batch else 0
         room = min(room, prefill)
         for each in [each for each in self.active if not each.running]:
             if room > 0:
                 room -= self._grant(each, each.pending if each.pending <= room + tail else room, granted)
-        self._tree.age(sum(granted.values()))
+        # The more there are at once, the more is computed between two turns of one agent.
+        self._tree.age(sum(granted.values()) * CROWD // max(CROWD, len(self.active) + len(self.waiting)))
         return [_slice(each, count) for each, count in granted.items() if count]
 
     def computed(self, part: Slice, end: int) -> None:
@@ -115,6 +113,11 @@ class Scheduler:
         each.stand = self._tree.attach(each.space, each.array[:0], each.slot)
         self.active.append(each)
         return True
+
+    def trust(self, each: Sequence) -> None:
+        """Keeps longer what a sequence has parked."""
+        assert each.stand
+        self._tree.trust(each.stand)
 
     def restart(self) -> None:
         """Begins all active sequences anew, after the memory was lost."""
@@ -157,6 +160,7 @@ class Scheduler:
         each.computed = given
         if not each.preempted:
             each.reused = given
+            self._tree.trust(each.stand)
         return True
 
     def _grant(self, each: Sequence, count: int, granted: dict[Sequence, int]) -> int:

@@ -33,7 +33,7 @@ class World:
     def __post_init__(self) -> None:
         self.memory = KvMemory(self.size, self.slots, self.slots + self.parking, self.batch + self.tail)
         self.tree = PrefixTree(self.memory, range(self.slots, self.slots + self.parking))
-        self.scheduler = Scheduler(self.memory, self.tree, self.size, range(self.slots), self.batch, self.tail)
+        self.scheduler = Scheduler(self.memory, self.tree, self.size, range(self.slots), self.batch)
         self.random = random.Random(self.seed)
 
     def arrive(self, prompt: Many[int], limit: int = 1, *, space: str = "", priority: int = 0) -> Sequence:
@@ -58,15 +58,14 @@ class World:
         self.now += STEP_S
         for each in self.scheduler.active:
             each.draft = self._guess(each) if each.running else []
-        parts = self.scheduler.schedule(prefill)
+        parts = self.scheduler.schedule(prefill, self.tail)
         assert parts or not (self.scheduler.active or self.scheduler.waiting), "it is stuck"
         served = {part.sequence for part in parts}
         for each in self.scheduler.active:
             if each.running and each not in served:
                 assert each is self.scheduler.active[-1], "only the last in rank may miss a step"
                 assert self.scheduler.used == self.size, "it missed a step although there were cells"
-        most = prefill + (self.tail if prefill >= self.batch else 0)
-        assert sum(len(part.tokens) for part in parts if not part.sequence.running) <= most
+        assert sum(len(part.tokens) for part in parts if not part.sequence.running) <= prefill + self.tail
         if parts:
             self.memory.compute(parts)
         for part in parts:

@@ -32,6 +32,7 @@ class Bench:
         each = Sequence(tokens, len(tokens), len(tokens), space, slot=min(free))
         self.stands[each] = self.tree.attach(space, each.array, each.slot)
         each.computed = self.stands[each].end
+        self.tree.trust(self.stands[each])
         self.check()
         return each
 

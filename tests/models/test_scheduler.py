@@ -199,15 +199,44 @@ def test_the_last_tokens_of_a_prompt_take_no_step_of_their_own(prompt: int, step
     assert [world.step() for _ in steps] == steps
 
 
-def test_a_step_is_not_longer_beside_streams_nor_for_two_prompts() -> None:
+def test_a_step_ends_one_prompt_beyond_its_size_and_not_two() -> None:
     world = World(1000, batch=64, tail=20)
-    one, other = world.arrive(range(50)), world.arrive(range(100, 130))
-    assert world.step(63) == 63
-    assert (one.computed, other.computed) == (50, 13)
-    third, last = world.arrive(range(200, 260)), world.arrive(range(300, 320))
-    # The one that runs, the rest of two prompts, and nothing of the last, for which there was no room.
-    assert world.step() == 17 + 60
-    assert (third.computed, last.computed) == (60, 0)
+    one, other, last = (world.arrive(range(start, start + 60)) for start in (0, 100, 200))
+    assert world.step() == 64
+    assert (one.computed, other.computed, last.computed) == (60, 4, 0)
+    # The rest of the second is 56, and of the third there is room for 8: it needs 60, more than 8 + 20.
+    assert world.step() == 64
+    assert (other.computed, last.computed) == (60, 8)
+    more = world.arrive(range(300, 310))
+    assert world.step() == 52 + 10
+    assert (last.computed, more.computed) == (60, 10)
+
+
+def test_what_can_only_be_tried_is_not_taken_for_used() -> None:
+    world = World(300, slots=2, batch=100)
+    world.arrive(PROMPT[:100])
+    world.run(10)
+    runs = world.arrive(range(1000, 1150), 49)
+    world.step()
+    waits = world.arrive([*PROMPT[:100], *range(150)], 1)
+    for _ in range(10):
+        world.step()
+    assert (runs.running, waits.slot) == (True, -1)
+    assert not any(node.shared for node in world.tree._nodes() if node.parent)
+
+
+def test_a_restored_prefix_stays_longer() -> None:
+    world = World(30_000, batch=1000)
+    each = Sequence(PROMPT, len(PROMPT), len(PROMPT), "")
+    assert world.scheduler.seat(each)
+    world.memory.restore(each.slot, "", PROMPT)
+    each.computed = each.prompt
+    world.scheduler.park(each)
+    world.scheduler.trust(each)
+    world.scheduler.remove(each)
+    world.arrive(range(5000, 5000 + 2 * PATIENCE))
+    world.run(20)
+    assert world.tree.match("", np.array(PROMPT, np.int32)) == len(PROMPT)
 
 
 def test_what_is_parked_ages_with_the_tokens_that_are_computed() -> None:

@@ -1,8 +1,10 @@
 """The scheduler under random work, for tens of thousands of steps: `World` checks every one of them."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.engine import prefix_tree
 from tests.models.scheduler_world import World
 
 
@@ -25,17 +27,22 @@ def test_whatever_happens_the_accounts_agree_and_all_are_served(data: st.DataObj
     budget = data.draw(st.sampled_from([1, 3, 1000]), "budget")
     cancels = data.draw(st.booleans(), "cancels")
     rate = data.draw(st.sampled_from([0.05, 0.3, 1.0]), "rate")
+    patience = data.draw(st.sampled_from([3, 20, prefix_tree.PATIENCE]), "patience")
     work = 0
-    for _ in range(80):
-        if world.random.random() < rate:
-            work += _arrive_at_random(world)
-        if cancels and world.limits and world.random.random() < 0.1:
-            world.cancel(world.random.choice(list(world.limits)))
-        if cancels and world.random.random() < 0.01:
-            world.lose()
-        world.step(budget)
-    # The first in rank needs a step for each of its tokens at most, if no prompt is computed faster.
-    world.run(2 * work + 100, budget)
+    with pytest.MonkeyPatch.context() as patched:
+        # Memories as small as these hold nothing that ever grows as old as on a machine.
+        patched.setattr(prefix_tree, "PATIENCE", patience)
+        patched.setattr(prefix_tree, "SWEEP", min(patience, prefix_tree.SWEEP))
+        for _ in range(80):
+            if world.random.random() < rate:
+                work += _arrive_at_random(world)
+            if cancels and world.limits and world.random.random() < 0.1:
+                world.cancel(world.random.choice(list(world.limits)))
+            if cancels and world.random.random() < 0.01:
+                world.lose()
+            world.step(budget)
+        # The first in rank needs a step for each of its tokens at most, if no prompt is computed faster.
+        world.run(2 * work + 100, budget)
     world.check_all_free()
 
 
