@@ -18,7 +18,7 @@ from benchmarks.engine.workload import Level, agents, free_text, probe, stall
 
 SLOTS = 16
 PROBES = 3
-TRIAL_REQUESTS = 10
+TRIAL_REQUESTS = 20
 
 
 @dataclass(slots=True)

@@ -65,7 +65,7 @@ def quick() -> tuple[Cell, ...]:
 
 
 def full(tuned: Setting) -> tuple[Cell, ...]:
-    """All levels; at the headline's concurrency also the ablations and the peer with llguidance. About an hour."""
+    """All levels; at the headline's concurrency also the ablations and the peer with llguidance."""
     free: Contenders = (OURS, DEFAULT, tuned)
     return (
         *(

@@ -12,7 +12,8 @@ NEVER = "call a tool, read a file, write an event, or reach anything but its mod
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One agent. `prompt_digest` is that of its standing instruction, hex SHA-256; `schema` that of its answers."""
+    """One agent. `prompt_digest` is that of its standing instructions, with a line break between two of them, hex
+    SHA-256; `schema` that of its answers."""
 
     name: str
     version: str

@@ -7,7 +7,7 @@ from models.request import Completion, Embedding, Message, Request
 from store.records.canonical import Json
 from store.records.errors import BailiwickError
 
-VERSION = "2"
+VERSION = "3"
 """The version of the agents' prompts and logic; every event an agent causes carries it."""
 
 

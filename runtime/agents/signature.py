@@ -21,8 +21,10 @@ LONGEST_VALUE = 200
 LONGEST_NAME = 64
 MOST_ARGUMENTS = 40
 """Arguments of a tool that are written out, those of nested objects among them."""
-MOST_OPTIONS = 8
+MOST_OPTIONS = 4
 """Types that a value may have which are written out."""
+MOST_VALUES = 32
+"""Values of an enumeration that are looked at; fewer fit."""
 DEEPEST = 3
 """Levels of nested objects that are written out: a schema may refer to itself."""
 INDENT = "    "
@@ -38,16 +40,22 @@ _TYPES = {
 }
 
 
-def signature(tool: ToolView) -> str:
-    """The lines of one tool: its name and its arguments with their types and defaults, then what each is for."""
+def signature(tool: ToolView, longest: int = LONGEST_TOOL) -> str:
+    """The lines of one tool: its name and its arguments with their types and defaults, then what each is for.
+
+    Of a tool that has more than `longest` characters so much is left out that it has not, or else all but its name and
+    description.
+    """
     reader = _Reader(tool.schema)
     head = ", ".join(islice(reader.parameters(), MOST_ARGUMENTS))
     about = list(islice(reader.lines(tool.schema, 1), MOST_ARGUMENTS))
     said = line(tool.description, LONGEST_TEXT)
+    # What the quotes after it must not be taken for a part of.
+    said += " " * said.endswith(('"', "\\"))
     lines = [f"def {_name(tool.name)}({head}):", f'{INDENT}"""{said}']
     whole = "\n".join([*lines, "", *about, f'{INDENT}"""']) if about else "\n".join(lines) + '"""'
     shorter = (whole, "\n".join(lines) + '"""', f'def {_name(tool.name)}(...):\n{INDENT}"""{said}"""')
-    return next((text for text in shorter if len(text) <= LONGEST_TOOL), shorter[-1])
+    return next((text for text in shorter if len(text) <= longest), shorter[-1])
 
 
 class _Reader:
@@ -74,7 +82,7 @@ class _Reader:
             said = line(str(each.get("description", "")), LONGEST_TEXT)
             parts = list(self._objects(each, DEEPEST)) if level < DEEPEST else []
             if said or kind or parts:
-                yield f"{INDENT * level}{_name(name)}{kind}: {said}".rstrip(": ")
+                yield f"{INDENT * level}{_name(name)}{kind}" + (f": {said}" if said else "")
             for part in parts:
                 yield from self.lines(part, level + 1)
 
@@ -99,7 +107,7 @@ class _Reader:
         """A type as Python writes it: `int`, `list[str]`, `Literal["up", "down"]`."""
         if "const" in schema or "enum" in schema:
             values = schema.get("enum", [schema.get("const")])
-            return f"Literal[{', '.join(_value(value) for value in values)}]"
+            return f"Literal[{', '.join(map(_value, islice(values, MOST_VALUES)))}]"
         options = _options(schema)
         if options and depth:
             return " | ".join(dict.fromkeys(self._kind(self._resolved(each), depth - 1) for each in options))
@@ -125,7 +133,7 @@ def _object(schema: dict[str, Any], word: str) -> dict[str, Any]:
 
 
 def _options(schema: dict[str, Any]) -> list[Any]:
-    found = schema.get("anyOf", schema.get("oneOf"))
+    found = schema.get("anyOf", schema.get("oneOf", schema.get("allOf")))
     return found[:MOST_OPTIONS] if isinstance(found, list) else []
 
 
@@ -135,14 +143,15 @@ def _name(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value as Python writes it, which differs from JSON in three words only."""
+    """A value in JSON, but for Python's words for nothing, true and false."""
     if value is None or isinstance(value, bool):
         return str(value)
     return line(json.dumps(value, ensure_ascii=False), LONGEST_VALUE)
 
 
 def line(text: str, most: int) -> str:
-    """A text on one line, without control characters, which cannot end the docstring."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    line = " ".join(shown.split()).replace('"""', "'''")
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    """A text on one line, without control characters, which cannot end the docstring that it stands in. Of one that is
+    much too long only the beginning is looked at."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
+    found = " ".join(shown.split()).replace('"""', "'''")
+    return found if len(found) <= most and len(text) <= 4 * most else f"{found[: most - 1]}…"

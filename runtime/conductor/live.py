@@ -13,7 +13,7 @@ from runtime.agents.proposal import Turn
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import ChangeSet, staged_here
 from runtime.conductor.journal import fingerprint
-from runtime.conductor.meter import columns, told
+from runtime.conductor.meter import columns, most_tokens, told
 from runtime.conductor.scope import Done, Scope
 from runtime.conductor.thinking import Brief, Thinking
 from runtime.contract.run import M, Run
@@ -21,9 +21,6 @@ from runtime.contract.values import Example, Receipt, Staged, Verdict, Work, rec
 from store.records.canonical import Json, canonical, parse
 from store.records.errors import ModelFailed, SettingsError, ToolFailed
 from store.records.kinds import Kind
-
-FRAME = 16
-"""Tokens that an embedding model puts around the windows of a text, at most."""
 
 T = TypeVar("T")
 
@@ -174,8 +171,8 @@ class LiveRun(Run):
             self._scope.services.recorder.append(draft, {"kind": "emit", "text": text})
 
     def _texts(self, text: str) -> int:
-        """The most tokens that embedding a text may take: no token stands for less than a byte, but for its frame."""
-        return min(len(text.encode()) + FRAME, self._scope.services.settings.prompt_tokens_per_proposal)
+        """The most tokens that embedding a text for the memory may take."""
+        return min(most_tokens(text), self._scope.services.settings.prompt_tokens_per_proposal)
 
     async def _value(self, kind: str, make: Callable[[], Json]) -> Json:
         async def live(_path: str) -> Done:

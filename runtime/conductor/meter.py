@@ -11,6 +11,9 @@ from models.request import Completion
 from runtime.agents.proposal import ModelCall
 from store.records.canonical import Json
 
+FRAME = 16
+"""Tokens that an embedding model puts around the windows of a text, at most."""
+
 
 @dataclass
 class Meter:
@@ -23,6 +26,11 @@ class Meter:
     def last(self) -> ModelCall | None:
         """The call that the result came from, None if it came from no model."""
         return self.calls[-1] if self.calls else None
+
+
+def most_tokens(text: str) -> int:
+    """The most tokens that embedding a text may take: none stands for less than a byte, but for those of its frame."""
+    return len(text.encode()) + FRAME
 
 
 def columns(call: ModelCall | None) -> dict[str, Any]:

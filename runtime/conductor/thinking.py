@@ -24,7 +24,7 @@ from runtime.agents.proposal import (
 )
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import check, staged_here
-from runtime.conductor.meter import columns, told
+from runtime.conductor.meter import columns, most_tokens, told
 from runtime.conductor.scope import Done, Scope
 from runtime.contract.values import Example, Staged, Verdict, Work, record
 from runtime.gate.inventory import UNKNOWN
@@ -120,14 +120,14 @@ class Thinking:
         return Verdict(True, value["reason"])
 
     def _allowance(self, *, texts: int = 0) -> Allowance:
-        """Of one completion, and of an embedding of as many tokens as `texts` prompts have."""
+        """Of one completion, and of an embedding of `texts` tokens."""
         settings = self.scope.services.settings
         return Allowance(
             settings.tokens_per_proposal,
             settings.prompt_tokens_per_proposal,
             settings.step_timeout_s,
             self.scope.seed,
-            texts=texts * settings.prompt_tokens_per_proposal,
+            texts=texts,
             space=self._space(),
         )
 
@@ -248,8 +248,7 @@ class _Loop:
                 examples=tuple(Turn(each.tool, each.arguments, each.situation) for each in brief.examples),
                 tools=self.tools,
                 turns=history,
-                # Of the task, and of what a list of tools may take up in a prompt.
-                allowance=thinking._allowance(texts=0 if brief.examples or history else 2),
+                allowance=thinking._allowance(texts=0 if history else self._texts()),
             )
             proposal = await thinking._propose(path, "worker", context, scope.services.agents.work)
             if not _fits(_call_of([DONE, *(tool.name for tool in self.tools)]), proposal):
@@ -258,6 +257,14 @@ class _Loop:
 
         arguments = {"goal": self.brief.goal, "tools": list(self.brief.tools), "turn": len(history)}
         return await scope.step("work", "next call", arguments, live, by="model", actor="worker")
+
+    def _texts(self) -> int:
+        """The most tokens that it may take to weigh the tools by meaning; 0 where there are examples, or no choice."""
+        if self.brief.examples or len(self.tools) < 2:
+            return 0
+        texts = [self.thinking.scope.task + self.brief.goal, *(tool.name + tool.description for tool in self.tools)]
+        most = 2 * self.thinking.scope.services.settings.prompt_tokens_per_proposal
+        return min(sum(map(most_tokens, texts)), most)
 
     def _definitions(self) -> Labels:
         """The labels of the tools' descriptions and schemas, which the model reads: they are the servers' own words."""

@@ -26,7 +26,7 @@ from runtime.agents.proposal import (
 )
 from runtime.agents.reviewer import Reviewer
 from runtime.agents.router import Router
-from runtime.agents.worker import Worker, work_messages
+from runtime.agents.worker import ASK, Worker, work_messages
 from store.records.errors import ModelFailed
 
 
@@ -181,6 +181,30 @@ async def test_no_tool_is_named_between_two_alike(model: Handle) -> None:
     proposal = await Worker(model).work(context)
     assert [type(call.given) for call in proposal.calls] == [Embedding, Completion]
     assert proposal.calls[1].asked == work_messages(context)
+
+
+def test_a_tool_is_named_at_the_very_end_and_never_again() -> None:
+    plain, named = work_messages(CONTEXT), work_messages(CONTEXT, LOGS.name)
+    assert named[:-1] == plain[:-1]
+    assert named[-1].content == plain[-1].content.replace(ASK, f"{LOGS.name} seems to fit best. {ASK}")
+
+
+async def test_without_an_embedding_the_worker_goes_on(model: Handle) -> None:
+    context = replace(CONTEXT, tools=(READ, BILL), allowance=Allowance(tokens=60, texts=1))
+    proposal = await Worker(model).work(context)
+    assert (proposal.error, [call.asked for call in proposal.calls]) == (None, [work_messages(context)])
+
+
+def test_of_many_tools_the_longest_are_told_without_their_arguments() -> None:
+    long = tool(
+        "ops.long", **{f"argument_{number}": {"type": "string", "description": "x" * 40} for number in range(9)}
+    )
+    few = work_messages(replace(CONTEXT, tools=(LOGS, long)))[0].content
+    assert "x" * 40 in few
+    cut = work_messages(replace(CONTEXT, tools=(LOGS, long), allowance=Allowance(prompt=200)))[0].content
+    assert "def ops.long(argument_0: str" in cut
+    assert "x" * 40 not in cut
+    assert "def ops.read_logs(service: Literal" in cut
 
 
 async def test_an_embedding_is_told_though_the_completion_fails(model: Handle) -> None:

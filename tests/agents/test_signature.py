@@ -1,6 +1,6 @@
 """How a tool is written for a model: in few words, and so that no tool's words pass for another tool."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -176,3 +176,27 @@ def test_a_tool_with_much_to_say_is_told_by_what_fits() -> None:
         '    """Free space on a disk."""',
     ]
     assert len(many) <= LONGEST_TOOL
+
+
+@pytest.mark.parametrize("end", ['"', "\\", '"""', 'a "quoted"'])
+def test_no_description_ends_with_what_its_quotes_could_be_taken_with(end: str) -> None:
+    text = signature(ToolView("ops.list", f"List {end}", {}, write=False))
+    assert not text.endswith(('""""', '\\"""'))
+    assert text.count('"""') == 2
+
+
+def test_of_wide_unions_of_long_enumerations_only_a_beginning_is_looked_at() -> None:
+    looked = 0
+
+    class Values(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal looked
+            for value in super().__iter__():
+                looked += 1
+                yield value
+
+    values = {"enum": Values(f"value {number}" for number in range(5000))}
+    inner = {"anyOf": [{"anyOf": [values] * 100}] * 100}
+    text = signature(tool({f"a{number}": {"anyOf": [inner] * 100} for number in range(MOST_ARGUMENTS)}))
+    assert len(text) <= LONGEST_TOOL
+    assert looked <= 10_000 * MOST_ARGUMENTS

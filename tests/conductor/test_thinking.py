@@ -9,6 +9,7 @@ from pydantic import BaseModel, field_validator
 
 from models.request import Embedding
 from runtime.agents.proposal import ModelCall
+from runtime.conductor.meter import FRAME
 from runtime.contract.run import Run
 from runtime.contract.values import Example
 from runtime.contract.workflow import Fallback, Workflow
@@ -262,7 +263,9 @@ async def test_only_the_first_call_without_examples_may_weigh_the_tools_by_meani
         await life.run("flow")
     first, then, *shown = agents.seen
     assert [bool(each.examples) for each in shown] == [True] * len(shown) != []
-    assert [each.allowance.texts for each in (first, then, shown[0])] == [3000, 0, 0]
+    assert [each.allowance.texts for each in (then, shown[0])] == [0, 0]
+    tools = sum(len(tool.name) + len(tool.description) for tool in first.tools)
+    assert first.allowance.texts == len(first.task + first.goal) + tools + 3 * FRAME
 
 
 async def test_the_reviewer_is_told_what_the_core_found_out_itself(live: Any, agents: Any) -> None:
