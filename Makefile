@@ -39,6 +39,13 @@ lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
 clean:  ## remove .venv and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
+ifeq ($(shell uname -m),x86_64)
+# llama.cpp uses the instructions that this CPU has, and GCC then tunes for its make as well: on a Zen 4, which GCC 12
+# takes for a Zen 3, prompts take a fifth longer than when it tunes for a Haswell.
+export CFLAGS += -mtune=haswell
+export CXXFLAGS += -mtune=haswell
+endif
+
 ifeq ($(ACCEL),cuda)
 # pip's cache knows nothing of build flags, so a CPU wheel could come out of it.
 LLAMA := CMAKE_ARGS=-DGGML_CUDA=on $(PIP) install --no-deps --no-cache-dir --force-reinstall --require-hashes -r
