@@ -3,8 +3,13 @@
     ledger    open, append, close, and what it can be asked
     sealer    turns drafts into events: number, time, chain
     writer    the one thread that writes, many events to a commit
+    tree      the Merkle tree over the events, in tiles; `tiles` are its rows
+    notary    signs checkpoints of the tree
+    mirror    keeps them in another place
+    proofs    that an event is there, that the ledger continues what it was
     watermark how far the disk is, and who waits for it
-    archive   payloads: keyed ids, compression, the key
+    archive   payloads: keyed ids, compression
+    key_file  the keys, in files of their own
     schema    the tables, as projections of an event's fields
     reader    events and runs out of the tables
     verify    recompute everything and compare

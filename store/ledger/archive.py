@@ -6,21 +6,16 @@ Nothing in here is logged.
 
 import hashlib
 import hmac
-import os
-import secrets
 from dataclasses import dataclass
-from pathlib import Path
 
 import zstandard
 
 from store.ledger.errors import Unstorable
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import IntegrityError, SettingsError
+from store.records.errors import IntegrityError
 
 LIMIT = 64 * 2**20
 """The largest payload, in bytes of canonical JSON. Reading never allocates more."""
-
-KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +34,7 @@ class Payload:
 
 
 class Archive:
-    """Turns values into payloads and back. Safe from any thread."""
+    """Turns values into payloads and back, under a key of 32 bytes. Safe from any thread."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -72,47 +67,3 @@ class Archive:
     def _id(self, tenant: str, data: bytes) -> str:
         # A tenant's name holds no NUL (the sealer refuses it), so name and bytes cannot run into each other.
         return hmac.new(self._key, tenant.encode() + b"\0" + data, hashlib.sha256).hexdigest()
-
-
-def read_key(path: Path) -> bytes:
-    """The key in a file. Raises IntegrityError if it is missing or damaged, SettingsError if others can read it."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise SettingsError("the payload key can be read by others", str(path), f"chmod 600 {path}")
-        key = path.read_bytes()
-    except FileNotFoundError:
-        raise IntegrityError("the payload key is missing", str(path), "restore it from a backup") from None
-    except PermissionError:
-        raise SettingsError("the payload key cannot be read", str(path), "run as the user that owns it") from None
-    if len(key) != KEY_BYTES:
-        raise IntegrityError("the payload key is damaged", str(path), "restore it from a backup")
-    return key
-
-
-def make_key(path: Path) -> bytes:
-    """A fresh random key, on disk before it is used. Never replaces one."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    key = secrets.token_bytes(KEY_BYTES)
-    # Written aside and linked into place: a crash leaves either no key or a whole one.
-    aside = path.with_suffix(f".{secrets.token_hex(8)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(aside, path)
-    finally:
-        aside.unlink()
-    for folder in (path.parent, path.parent.parent):
-        sync_folder(folder)
-    return key
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,11 +12,16 @@ from typing import Self
 import duckdb
 
 from store.ledger import schema
-from store.ledger.archive import Archive, make_key, read_key
+from store.ledger.archive import Archive
 from store.ledger.errors import LedgerFailed
+from store.ledger.key_file import make_key, read_key
 from store.ledger.lock import FolderLock, unusable
+from store.ledger.mirror import Mirror
+from store.ledger.notary import Notary
+from store.ledger.proofs import Proofs
 from store.ledger.reader import Reader, RunRow
 from store.ledger.sealer import Sealer
+from store.ledger.tiles import resume
 from store.ledger.watermark import Watermark
 from store.ledger.writer import Entry, Writer, first_line
 from store.records.canonical import Json
@@ -58,29 +64,41 @@ class Ledger:
     """The events and payloads of one data folder. Use `open`."""
 
     def __init__(
-        self, folder: Path, lock: FolderLock, connection: duckdb.DuckDBPyConnection, *, read_only: bool
+        self,
+        folder: Path,
+        lock: FolderLock,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        read_only: bool,
+        mirror: Path | None,
     ) -> None:
         self.folder = folder
         self.read_only = read_only
+        self.mirror = Mirror(mirror) if mirror else None
+        self.on_mirror: Callable[[str], None] = _nobody
+        """Told why checkpoints no longer get to the mirror, and with "" when they do again. Called by the writer."""
+        self._mirror_trouble = ""
         self.reader = Reader(connection, str(folder))
-        self.archive = Archive(self._key())
+        self.archive = Archive(self._key("payload.key", self.reader.has_payloads()))
+        self._signing_key = self._key("checkpoint.key", self.reader.checkpoint() is not None)
         self._lock = lock
         self._connection = connection
         self._sealing = threading.Lock()
         last, epoch = self.reader.last_seq(), self.reader.last_epoch()
         self._watermark = Watermark(last)
         self._sealer = Sealer(last, epoch + 1, {} if read_only else self.reader.heads())
-        self._writer = None if read_only else Writer(connection, self._watermark, str(folder))
+        self.proofs = Proofs(self.reader, self._signing_key, self.last_seq, str(folder))
+        self._writer = None if read_only else self._start()
         if self._writer:
-            self._writer.start()
+            self.proofs.ask = self._writer.checkpoint
         self._closed = False
 
     @classmethod
-    def open(cls, folder: Path, *, read_only: bool = False) -> "Ledger":
+    def open(cls, folder: Path, *, read_only: bool = False, mirror: Path | None = None) -> "Ledger":
         """Open the ledger in `folder`, and make it if it is not there; read-only, it starts and writes nothing.
 
-        Raises Unreachable if another process has it, SettingsError if the folder cannot be used, IntegrityError if
-        what is there is no ledger of this version.
+        `mirror` is a folder for the checkpoints. Raises Unreachable if another process has the ledger, SettingsError if
+        a folder cannot be used, IntegrityError if what is there is no ledger of this version, or not what was signed.
         """
         if not read_only:
             _prepare(folder)
@@ -88,10 +106,10 @@ class Ledger:
         connection = None
         try:
             connection = _connect(folder / "ledger.duckdb", read_only)
-            if not read_only and not schema.exists(connection):
-                schema.create(connection)
+            if not read_only:
+                schema.prepare(connection, str(folder))
             schema.check(connection, str(folder))
-            return cls(folder, lock, connection, read_only=read_only)
+            return cls(folder, lock, connection, read_only=read_only, mirror=mirror)
         except BaseException:
             if connection:
                 connection.close()
@@ -181,11 +199,41 @@ class Ledger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _key(self) -> bytes:
-        path = self.folder / "keys" / "payload.key"
-        if self.read_only or path.exists() or self.reader.has_payloads():
+    def _start(self) -> Writer:
+        """The writer at work, if what it is to go on from is what was signed."""
+        tree, tiles = resume(self.reader)
+        self.proofs.agree(tree)
+        if self.mirror:
+            self.mirror.check()
+            self.proofs.agree_with(self.mirror.checkpoints(self.proofs.public, newest_only=True))
+        first, last = self.reader.first_hash(), self.reader.checkpoint()
+        notary = Notary(tree, self._signing_key, first, last[0] if last else 0)
+        writer = Writer(self._connection, self._watermark, notary, tiles, self._keep, str(self.folder))
+        writer.start()
+        return writer
+
+    def _keep(self, note: str, now: datetime) -> None:
+        """Mirror a checkpoint. A mirror that fails stops nothing, but somebody is told, once."""
+        if self.mirror is None:
+            return
+        try:
+            self.mirror.keep(note, now)
+            trouble = ""
+        except OSError as error:
+            trouble = error.strerror or type(error).__name__
+        if trouble != self._mirror_trouble:
+            self._mirror_trouble = trouble
+            self.on_mirror(trouble)
+
+    def _key(self, name: str, in_use: bool) -> bytes:
+        path = self.folder / "keys" / name
+        if self.read_only or path.exists() or in_use:
             return read_key(path)
         return make_key(path)
+
+
+def _nobody(_: str) -> None:
+    """Nobody has asked to be told."""
 
 
 def _prepare(folder: Path) -> None:

@@ -6,6 +6,7 @@ Events come from their canonical bytes, which are compared with their hash each 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -74,6 +75,11 @@ class Reader:
         except duckdb.Error as error:
             raise LedgerFailed(f"the ledger cannot be read: {first_line(error)}", self._where) from None
 
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        with self.cursor() as cursor:
+            return cursor.execute(query, values).fetchall()
+
     def events(self, after: int = 0, run: str = "", limit: int = 500, kinds: Sequence[str] = ()) -> list[Event]:
         """Up to `limit` events numbered above `after`, in order; of one run, of some kinds, if these are given."""
         asked: dict[str, object] = {"seq > ?": after}
@@ -82,9 +88,7 @@ class Reader:
         if kinds:
             asked["kind IN ?"] = [str(kind) for kind in kinds]
         query = f"SELECT seq, hash, bytes FROM events WHERE {' AND '.join(asked)} ORDER BY seq LIMIT ?"
-        with self.cursor() as cursor:
-            rows = cursor.execute(query, [*asked.values(), limit]).fetchall()
-        return [_event(*row) for row in rows]
+        return [_event(*row) for row in self.rows(query, *asked.values(), limit)]
 
     def last_seq(self) -> int:
         """The number of the last committed event; 0 if there is none."""
@@ -96,8 +100,7 @@ class Reader:
 
     def heads(self) -> dict[str, str]:
         """The hash of each actor's last event, computed from its bytes."""
-        with self.cursor() as cursor:
-            rows = cursor.execute("SELECT actor, arg_max(bytes, seq) FROM events GROUP BY actor").fetchall()
+        rows = self.rows("SELECT actor, arg_max(bytes, seq) FROM events GROUP BY actor")
         return {actor: sha256(data) for actor, data in rows}
 
     def runs(self, limit: int = 50) -> list[RunRow]:
@@ -127,11 +130,20 @@ class Reader:
 
     def payload(self, id: str) -> Payload:
         """A row of the archive. Raises IntegrityError if it is not there."""
-        with self.cursor() as cursor:
-            row = cursor.execute("SELECT id, tenant, size, data FROM payloads WHERE id = ?", [id]).fetchone()
-        if row is None:
+        found = self.rows("SELECT id, tenant, size, data FROM payloads WHERE id = ?", id)
+        if not found:
             raise IntegrityError(f"payload {id} is missing", self._where)
-        return Payload(*row)
+        return Payload(*found[0])
+
+    def checkpoint(self, covering: int = 0) -> tuple[int, str] | None:
+        """Size and note of the newest checkpoint, if it covers that many events."""
+        found = self.rows("SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size DESC LIMIT 1", covering)
+        return found[0] if found else None
+
+    def first_hash(self) -> str:
+        """The hash of the first event, computed from its bytes; empty if there is none."""
+        found = self.rows("SELECT bytes FROM events WHERE seq = 1")
+        return sha256(found[0][0]) if found else ""
 
     def has_payloads(self) -> bool:
         """Whether the archive holds anything."""
@@ -140,13 +152,10 @@ class Reader:
     def _runs(self, which: str, values: list[object]) -> list[RunRow]:
         events = f"(SELECT * FROM events WHERE run IN ({which}))"
         query = f"SELECT {_RUN_COLUMNS} FROM ({schema.RUNS.format(events=events)}) ORDER BY first_seq DESC"
-        with self.cursor() as cursor:
-            return [RunRow(*row) for row in cursor.execute(query, values).fetchall()]
+        return [RunRow(*row) for row in self.rows(query, *values)]
 
     def _number(self, query: str) -> int:
-        with self.cursor() as cursor:
-            row = cursor.execute(query).fetchone()
-        return int(row[0]) if row else 0
+        return int(self.rows(query)[0][0])
 
 
 def _event(seq: int, digest: str, data: bytes) -> Event:

@@ -36,8 +36,17 @@ def _kind_of(name: str) -> str:
 
 EVENT_COLUMNS = {name: _kind_of(name) for name in FIELDS} | {"hash": "VARCHAR", "bytes": "BLOB"}
 PAYLOAD_COLUMNS = {"id": "VARCHAR", "tenant": "VARCHAR", "size": "BIGINT", "data": "BLOB"}
+TILE_COLUMNS = {"level": "BIGINT", "number": "BIGINT", "root": "BLOB", "data": "BLOB"}
+CHECKPOINT_COLUMNS = {"size": "BIGINT", "time": "TIMESTAMP", "note": "VARCHAR"}
 
-_TABLES = {"events": (EVENT_COLUMNS, "seq"), "payloads": (PAYLOAD_COLUMNS, "id")}
+_TABLES = {
+    "events": (EVENT_COLUMNS, ("seq",)),
+    "payloads": (PAYLOAD_COLUMNS, ("id",)),
+    "tiles": (TILE_COLUMNS, ("level", "number")),
+    "checkpoints": (CHECKPOINT_COLUMNS, ("size",)),
+}
+_LATER = ("tiles", "checkpoints")
+"""Tables that earlier versions did not write; what is in them follows from the events."""
 
 PROJECTED = ", ".join(f"strftime(time, {TIME}) AS time" if name == "time" else f'"{name}"' for name in FIELDS)
 """The select list that gives the fields as an event's JSON has them, with the labels as canonical text."""
@@ -73,34 +82,49 @@ RUNS = f"""
 """One row a run, over the relation put in for `{events}`."""
 
 
-def create(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables of an empty database."""
+def prepare(connection: duckdb.DuckDBPyConnection, where: str) -> None:
+    """Make the tables that are not there, in an empty database or in one that an earlier version wrote.
+
+    Raises IntegrityError if there are others.
+    """
+    there = _tables(connection)
+    new = [table for table in _TABLES if table not in there]
+    if there and not set(new) <= set(_LATER):
+        raise _foreign(new[0], where)
     connection.begin()
-    for table, (columns, key) in _TABLES.items():
+    for table in new:
+        columns, key = _TABLES[table]
         body = ", ".join(
             f'"{name}" {kind}' + (" NOT NULL" if name != "labels" else "") for name, kind in columns.items()
         )
-        connection.execute(f'CREATE TABLE {table} ({body}, PRIMARY KEY ("{key}"))')
+        keys = ", ".join(f'"{name}"' for name in key)
+        connection.execute(f"CREATE TABLE {table} ({body}, PRIMARY KEY ({keys}))")
     connection.commit()
-
-
-def exists(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the database holds any table at all."""
-    return bool(connection.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchall())
 
 
 def check(connection: duckdb.DuckDBPyConnection, where: str) -> None:
     """Raise IntegrityError unless the tables are those that this version writes."""
+    there = _tables(connection)
     for table, (columns, _) in _TABLES.items():
+        if there and table in _LATER and table not in there:
+            raise IntegrityError("an earlier version wrote the ledger", where, "start the runtime once: it adds to it")
         found = connection.execute(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
         ).fetchall()
         if dict(found) != columns:
-            raise IntegrityError(
-                f"the table {table!r} of the ledger is not one that this version writes",
-                where,
-                "use the version of Bailiwick that wrote it, or another data folder",
-            )
+            raise _foreign(table, where)
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+
+
+def _foreign(table: str, where: str) -> IntegrityError:
+    return IntegrityError(
+        f"the table {table!r} of the ledger is not one that this version writes",
+        where,
+        "use the version of Bailiwick that wrote it, or another data folder",
+    )
 
 
 def row(event: Event, data: bytes, digest: str) -> tuple[Json, ...]:

@@ -1,8 +1,9 @@
 """Verification: recompute everything in the ledger and compare.
 
-It trusts nothing but the canonical bytes, and these only as far as the chains hold. What it cannot see is a tail cut
-off whole, or a ledger rewritten from some event on by someone who has the payload key: against those stand the signed
-checkpoints outside the database. It changes nothing, and damage makes it report, not stop.
+It trusts nothing but the canonical bytes, and these only as far as the chains hold and the checkpoints sign. What it
+cannot see is a ledger rewritten with its checkpoints by someone who has the keys, or cut off before a checkpoint that
+was removed with it: against those stands a checkpoint that was kept elsewhere. It changes nothing, and damage makes it
+report, not stop.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ import duckdb
 from store.ledger import schema
 from store.ledger.archive import Payload
 from store.ledger.ledger import Ledger
+from store.ledger.notary import origin
+from store.ledger.tree import Tile, Tree
 from store.records.canonical import Json, canonical, parse, sha256
-from store.records.errors import BailiwickError
+from store.records.errors import BailiwickError, IntegrityError, Unreachable
 from store.records.event import GENESIS, Event
+from store.verify import Checkpoint, Invalid, Key, leaf_hash, open_checkpoint
 
 PAGE = 2000
 """Rows in memory at a time."""
@@ -68,6 +72,92 @@ class Chain:
             self.references.setdefault(body["payload"], (body["seq"], body["tenant"]))
 
 
+class Signed:
+    """What must hold between the events and what was signed over them. Fed with their bytes, in order."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+        self._cursor = cursor
+        self._public = ledger.proofs.public
+        self._kept, self._unread = _mirrored(ledger)
+        self._origin = ""
+        self._tree = Tree(_not_stored)
+        self._tiles = 0
+        self._wrong: set[int] = set()
+        self._broken = False
+        self._next: tuple[int, str] | None = (-(2**63), "")
+        self._next = self._checkpoint()
+
+    def follow(self, data: bytes) -> Iterator[str]:
+        """What is wrong with tiles and checkpoints that end with this event."""
+        self._origin = self._origin or origin(sha256(data))
+        for tile in self._tree.append(leaf_hash(data)):
+            yield from self._compare(tile)
+        self._tree.stored()
+        yield from self._checked(self._tree.size)
+
+    def end(self) -> Iterator[str]:
+        """What is wrong with those that no event belongs to."""
+        yield from self._checked(2**63)
+        if self._unread:
+            yield self._unread
+        stored = self._cursor.execute("SELECT count(*) FROM tiles").fetchall()[0][0]
+        if stored > self._tiles:
+            yield f"{stored - self._tiles} tiles of the tree are over events that are not there: events were cut off"
+
+    def _checked(self, size: int) -> Iterator[str]:
+        """What is wrong with the next checkpoints, up to this size."""
+        while self._next and self._next[0] <= size:
+            yield from self._check(*self._next)
+            self._next = self._checkpoint()
+        while self._kept and self._kept[-1].size <= size:
+            yield from self._fits(self._kept.pop(), "mirrored checkpoint")
+
+    def _checkpoint(self) -> tuple[int, str] | None:
+        """The one after the last that was looked at."""
+        assert self._next
+        query = "SELECT size, note FROM checkpoints WHERE size > ? ORDER BY size LIMIT 1"
+        found = self._cursor.execute(query, [self._next[0]]).fetchall()
+        return found[0] if found else None
+
+    def _check(self, size: int, note: str) -> Iterator[str]:
+        try:
+            signed = open_checkpoint(note, Key(note.partition("\n")[0], self._public))
+        except Invalid as error:
+            yield f"the checkpoint of {size} events does not hold: {error}"
+            return
+        if signed.size != size:
+            yield f"the checkpoint of {signed.size} events stands as one of {size}"
+        else:
+            yield from self._fits(signed, "checkpoint")
+
+    def _fits(self, signed: Checkpoint, what: str) -> Iterator[str]:
+        if signed.size > self._tree.size:
+            yield f"a {what} signed {signed.size} events, {self._tree.size} are there: events were cut off"
+        elif not self._broken and (signed.origin, signed.root) != (self._origin, self._tree.root()):
+            self._broken = True  # all later ones are over the same events
+            yield f"the {what} of {signed.size} events signed other events than those that are there"
+
+    def _compare(self, tile: Tile) -> Iterator[str]:
+        self._tiles += 1
+        query = "SELECT root, data FROM tiles WHERE level = ? AND number = ?"
+        found = self._cursor.execute(query, [tile.level, tile.number]).fetchall()
+        if found != [(tile.root, tile.data)] and tile.level not in self._wrong:
+            self._wrong.add(tile.level)  # once a level: after a missing event none fits
+            yield f"tile {tile.number} of level {tile.level} is not that of the events below it"
+
+
+def _mirrored(ledger: Ledger) -> tuple[list[Checkpoint], str]:
+    """The checkpoints in the mirror, the largest first, and why they cannot be read."""
+    try:
+        return ledger.mirror.checkpoints(ledger.proofs.public)[::-1] if ledger.mirror else [], ""
+    except Unreachable as error:
+        return [], str(error)
+
+
+def _not_stored(level: int, number: int) -> bytes:
+    raise IntegrityError(f"tile {number} of level {level} was not computed")
+
+
 def verify(ledger: Ledger) -> Verification:
     """Recompute everything in one snapshot. Works beside a running writer; takes about a second per 10,000 events."""
     problems: list[str] = []
@@ -75,13 +165,15 @@ def verify(ledger: Ledger) -> Verification:
     try:
         with ledger.reader.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
-            chain = Chain()
+            chain, signed = Chain(), Signed(cursor, ledger)
             for row in _rows(cursor):
                 count += 1
                 seq = row[0]
                 found = [f"event {seq} {what}" for what in _event_problems(row, chain)]
+                found += signed.follow(row[2])
                 more += max(0, len(problems) + len(found) - REPORTED)
                 problems.extend(found[: REPORTED - len(problems)])
+            problems.extend(signed.end())
             problems.extend(_table_problems(cursor, count))
             problems.extend(_payload_problems(cursor, ledger, chain.references))
     except BailiwickError as error:

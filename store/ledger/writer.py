@@ -1,4 +1,4 @@
-"""The writer: the one thread that changes the database.
+"""The writer: the one thread that changes the database: events, what they refer to, and checkpoints over them.
 
 It takes whatever has queued up while the last commit was on its way to the disk and commits it as one transaction
 (group commit: DeWitt et al., Implementation Techniques for Main Memory Database Systems, 1984). Order is the order of
@@ -8,19 +8,25 @@ the queue. The first failure ends it: what was not acknowledged by then never wi
 import contextlib
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import duckdb
 
 from store.ledger import schema
 from store.ledger.archive import Payload
 from store.ledger.errors import LedgerFailed
+from store.ledger.notary import Notary
+from store.ledger.tree import Tile
 from store.ledger.watermark import Watermark
 from store.records.event import Event
 
 BATCH = 1000
 """The most events of one commit."""
+
+CHECK_S = 1.0
+"""How often somebody who waits for a checkpoint looks whether one can still come, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,28 @@ class Entry:
 class Writer:
     """Owns the connection from `start` to `stop`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, watermark: Watermark, where: str) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        watermark: Watermark,
+        notary: Notary,
+        tiles: list[Tile],
+        keep: Callable[[str, datetime], None],
+        where: str,
+    ) -> None:
+        """`tiles` are those that an earlier version did not store; they go with the first commit.
+
+        `keep` gets each checkpoint once it is on disk here, with the time in UTC; it must not raise.
+        """
         self._connection = connection
         self._watermark = watermark
+        self._notary = notary
+        self._tiles = tiles
+        self._keep = keep
         self._where = where
-        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Entry | threading.Event | None] = queue.SimpleQueue()
         # Kept open: making an appender costs as much as a third of a commit.
-        self._appenders = {table: connection.appender(table) for table in ("payloads", "events")}
+        self._appenders = {table: connection.appender(table) for table in ("payloads", "events", "tiles")}
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
 
     def start(self) -> None:
@@ -53,8 +74,15 @@ class Writer:
         """Queue an entry; the caller sees to the order."""
         self._queue.put(entry)
 
+    def checkpoint(self) -> None:
+        """Block until a checkpoint covers all that was queued before. Raises LedgerFailed."""
+        signed = threading.Event()
+        self._queue.put(signed)
+        while not signed.wait(CHECK_S):
+            self._watermark.check()
+
     def stop(self) -> None:
-        """Write what is queued, then end."""
+        """Write what is queued and a checkpoint over all, then end."""
         self._queue.put(None)
         self._thread.join()
 
@@ -62,10 +90,15 @@ class Writer:
         try:
             more = True
             while more:
-                batch, more = self._take()
+                batch, asked, more = self._take()
                 if batch:
                     self._commit(batch)
                     self._watermark.reach(batch[-1].event.seq)
+                due = self._notary.due_s()
+                if due == 0 or (due is not None and (asked or not more)):
+                    self._sign()
+                for waiting in asked:
+                    waiting.set()
         except BaseException as error:  # whatever it is: nobody may go on waiting for a writer that is gone
             self._watermark.fail(
                 LedgerFailed(
@@ -85,19 +118,26 @@ class Writer:
                 appender.clear()
             self._connection.rollback()
 
-    def _take(self) -> tuple[list[Entry], bool]:
-        """The next batch, and whether another may follow. Blocks until there is something."""
+    def _take(self) -> tuple[list[Entry], list[threading.Event], bool]:
+        """The next batch, who waits for a checkpoint after it, and whether another may follow.
+
+        Blocks until there is something, or a checkpoint is due.
+        """
         batch: list[Entry] = []
-        entry = self._queue.get()
-        while entry is not None:
-            batch.append(entry)
-            if len(batch) == BATCH:
-                return batch, True
-            try:
+        asked: list[threading.Event] = []
+        try:
+            entry = self._queue.get(timeout=self._notary.due_s())
+            while entry is not None:
+                if isinstance(entry, Entry):
+                    batch.append(entry)
+                else:
+                    asked.append(entry)
+                if len(batch) == BATCH:
+                    return batch, asked, True
                 entry = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, True
-        return batch, False
+        except queue.Empty:
+            return batch, asked, True
+        return batch, asked, False
 
     def _commit(self, batch: list[Entry]) -> None:
         self._connection.begin()
@@ -105,7 +145,20 @@ class Writer:
         if payloads:
             self._append("payloads", [payload.row for payload in payloads])
         self._append("events", [schema.row(entry.event, entry.data, entry.digest) for entry in batch])
+        for entry in batch:
+            self._tiles += self._notary.enter(entry.data, entry.digest)
+        if self._tiles:
+            self._append("tiles", self._tiles)
         self._connection.commit()
+        if self._tiles:
+            self._notary.tree.stored()
+            self._tiles.clear()
+
+    def _sign(self) -> None:
+        size, note = self._notary.sign()
+        now = datetime.now(UTC).replace(tzinfo=None)
+        self._connection.execute("INSERT INTO checkpoints VALUES (?, ?, ?)", [size, now, note])
+        self._keep(note, now)
 
     def _append(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         self._appenders[table].append_rows(rows)

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     EFFECT_INTENT = "effect.intent"
     EFFECT_OUTCOME = "effect.outcome"
     EFFECT_IN_DOUBT = "effect.in-doubt"
+    MIRROR_CHANGED = "mirror.changed"
     MODEL_LOADED = "model.loaded"
     MODEL_CALLED = "model.called"
     NOTE = "note"

@@ -1,0 +1,469 @@
+"""Proofs of the ledger, checked with nothing else of Bailiwick at hand: the standard library and `cryptography`.
+
+An auditor can copy this one file. It knows the Merkle tree of RFC 6962 (leaves and nodes hashed under different first
+bytes), inclusion and consistency proofs as RFC 9162 checks them (2.1.3.2, 2.1.4.2), signed notes and checkpoints as
+C2SP has them (signed-note, tlog-checkpoint, tlog-proof). It must never trust what it is to check: every length, number
+and key is looked at before it is used.
+"""
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HASH_BYTES = 32
+EMPTY = hashlib.sha256(b"").digest()
+"""The root of a tree without leaves."""
+ED25519 = b"\x01"
+"""How C2SP's signed notes mark an Ed25519 key."""
+INCLUSION = "c2sp.org/tlog-proof@v1"
+CONSISTENCY = "bailiwick/consistency@v1"
+EVENTS_FILE, CHECKPOINTS_FILE, KEY_FILE = "events.jsonl", "checkpoints.jsonl", "key.txt"
+"""The files of an audit folder: the canonical bytes of each event; each checkpoint as JSON; the public key."""
+LARGEST_PROOF = LARGEST_LINE = 2**20
+"""Bytes. An event has a few kilobytes at most, a proof one."""
+GENESIS = "0" * 64
+"""What an actor's first event names as its last."""
+MOST_SIGNATURES = 100
+LARGEST_NOTE = 2**20
+"""Bytes. A checkpoint has a few hundred."""
+
+
+class Invalid(ValueError):
+    """What was given is not what it claims to be. The text says why, in one line."""
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """The hash of a leaf, 32 bytes (RFC 6962, 2.1)."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of a node over two hashes (RFC 6962, 2.1)."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Peaks:
+    """A tree that only grows, as the roots of its complete subtrees from left to right: all that its root needs.
+
+    With n leaves it holds as many hashes as n has ones in binary.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[tuple[int, bytes]] = []
+
+    def append(self, root: bytes, height: int = 0) -> list[tuple[int, bytes]]:
+        """Add a leaf's hash, or the `root` of a complete subtree of 2**height leaves that starts where it may.
+
+        Returns what became complete: height and root of each subtree that ends here, the lowest first.
+        """
+        if self.size % (1 << height):
+            raise Invalid(f"a subtree of {1 << height} leaves cannot follow {self.size}")
+        self.size += 1 << height
+        complete = [(height, root)]
+        while self._peaks and self._peaks[-1][0] == height:
+            root, height = node_hash(self._peaks.pop()[1], root), height + 1
+            complete.append((height, root))
+        self._peaks.append((height, root))
+        return complete
+
+    def root(self) -> bytes:
+        """The root of all (RFC 6962, 2.1), 32 bytes."""
+        if not self._peaks:
+            return EMPTY
+        found = self._peaks[-1][1]
+        for _, peak in reversed(self._peaks[:-1]):
+            found = node_hash(peak, found)
+        return found
+
+
+def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Raise Invalid unless `proof` shows that the leaf with this hash is number `index` (from 0) under `root`."""
+    if not 0 <= index < size:
+        raise Invalid(f"entry {index} is not in a tree of {size}")
+    at, last, found = index, size - 1, leaf
+    for each in _hashes(proof):
+        if last == 0:
+            raise Invalid("the inclusion proof is too long")
+        if at & 1 or at == last:
+            found = node_hash(each, found)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            found = node_hash(found, each)
+        at, last = at >> 1, last >> 1
+    if last:
+        raise Invalid("the inclusion proof is too short")
+    if found != root:
+        raise Invalid(f"entry {index} is not what the tree of {size} holds there")
+
+
+def check_consistency(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Raise Invalid unless `proof` shows that the tree of `new` leaves is the one of `old`, and more after it."""
+    if not 0 <= old <= new:
+        raise Invalid(f"a tree of {new} cannot have grown out of one of {old}")
+    if old in (0, new):
+        if proof:
+            raise Invalid("the consistency proof is too long")
+        if old_root != (new_root if old else EMPTY):
+            raise Invalid(f"two trees of {old} are not the same")
+        return
+    path = _hashes(proof)
+    if old & (old - 1) == 0:
+        path.insert(0, old_root)
+    if not path:
+        raise Invalid("the consistency proof is too short")
+    at, last = old - 1, new - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    first = second = path[0]
+    for each in path[1:]:
+        if last == 0:
+            raise Invalid("the consistency proof is too long")
+        if at & 1 or at == last:
+            first, second = node_hash(each, first), node_hash(each, second)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            second = node_hash(second, each)
+        at, last = at >> 1, last >> 1
+    if last:
+        raise Invalid("the consistency proof is too short")
+    if first != old_root or second != new_root:
+        raise Invalid(f"the tree of {new} did not grow out of the one of {old}: something before was changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key that signs checkpoints under a name: `public` is 32 bytes of Ed25519."""
+
+    name: str
+    public: bytes
+
+    @property
+    def id(self) -> bytes:
+        """The 4 bytes that mark this key's signatures."""
+        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+
+    @property
+    def fingerprint(self) -> str:
+        """What is pinned: the hex SHA-256 of the public key."""
+        return hashlib.sha256(self.public).hexdigest()
+
+    def __str__(self) -> str:
+        """As C2SP writes a verifier key."""
+        return f"{self.name}+{self.id.hex()}+{_encoded(ED25519 + self.public)}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        """The key in C2SP's text. Raises Invalid."""
+        name, _, rest = text.strip().partition("+")
+        id, _, public = rest.partition("+")
+        data = _decoded(public, "key")
+        if not is_name(name) or data[:1] != ED25519 or len(data) != 1 + HASH_BYTES:
+            raise Invalid("the key is no Ed25519 key of a signed note")
+        key = cls(name, data[1:])
+        if key.id.hex() != id:
+            raise Invalid("the key does not match its own id")
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a log says it holds: its `origin`, the number of its leaves, and their root."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def __str__(self) -> str:
+        """The text that is signed."""
+        return f"{self.origin}\n{self.size}\n{_encoded(self.root)}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> "Checkpoint":
+        """The checkpoint in a note's text; lines after the third are not looked at. Raises Invalid."""
+        lines = text.split("\n")
+        if len(lines) < 4 or not all(lines[:-1]):
+            raise Invalid("the note is no checkpoint")
+        origin, size, root = lines[:3]
+        data = _decoded(root, "root")
+        if len(data) != HASH_BYTES:
+            raise Invalid("the checkpoint has no root")
+        return cls(origin, _number(size), data)
+
+
+def is_name(name: str) -> bool:
+    """Whether a signed note can have a key of this name."""
+    return bool(name) and name.isprintable() and not any(letter.isspace() or letter == "+" for letter in name)
+
+
+def open_note(note: str, key: Key) -> str:
+    """The text of a note that `key` has signed. Raises Invalid if it has not, or if the note is not one."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        note.encode()
+    except UnicodeEncodeError:
+        raise Invalid("the note is no Unicode") from None
+    text, found, lines = note.rpartition("\n\n")
+    text += "\n"
+    signatures = lines.split("\n")
+    if not found or len(note) > LARGEST_NOTE or signatures.pop() or not 0 < len(signatures) <= MOST_SIGNATURES:
+        raise Invalid("this is no signed note")
+    for line in signatures:
+        dash, _, rest = line.partition(" ")
+        name, _, encoded = rest.partition(" ")
+        data = _decoded(encoded, "signature")
+        if dash != "\u2014" or not is_name(name) or len(data) < len(key.id):
+            raise Invalid("a signature of the note is malformed")
+        if name == key.name and data[:4] == key.id:
+            try:
+                Ed25519PublicKey.from_public_bytes(key.public).verify(data[4:], text.encode())
+            except InvalidSignature:
+                raise Invalid("the note was changed, or its signature is forged") from None
+            return text
+    raise Invalid("the note is not signed with this key")
+
+
+def open_checkpoint(note: str, key: Key) -> Checkpoint:
+    """The checkpoint in a note that `key` has signed. Raises Invalid, also if it is another log's."""
+    checkpoint = Checkpoint.parse(open_note(note, key))
+    if checkpoint.origin != key.name:
+        raise Invalid(f"the checkpoint is of another log: {checkpoint.origin[:80]!r}")
+    return checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """The proof that `entry` is number `index` of a log: a C2SP tlog-proof, with the entry itself as its extra data."""
+
+    entry: bytes
+    index: int
+    path: tuple[bytes, ...]
+    note: str
+
+    def __str__(self) -> str:
+        extra = _encoded(self.entry)
+        return "\n".join([INCLUSION, f"extra {extra}", f"index {self.index}", *map(_encoded, self.path), "", self.note])
+
+    @classmethod
+    def parse(cls, text: str) -> "Inclusion":
+        """The proof in a text. Raises Invalid."""
+        head, _, note = text.partition("\n\n")
+        kind, *lines = head.split("\n")
+        if (
+            kind != INCLUSION
+            or len(lines) < 2
+            or not lines[0].startswith("extra ")
+            or not lines[1].startswith("index ")
+        ):
+            raise Invalid("this is no proof of an entry")
+        entry, index = _decoded(lines[0][6:], "entry"), _number(lines[1][6:])
+        return cls(entry, index, tuple(_decoded(line, "hash") for line in lines[2:]), note)
+
+    def check(self, key: Key) -> Checkpoint:
+        """The checkpoint that covers the entry, signed with `key`. Raises Invalid."""
+        checkpoint = open_checkpoint(self.note, key)
+        check_inclusion(leaf_hash(self.entry), self.index, checkpoint.size, self.path, checkpoint.root)
+        return checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """The proof that the log whose newest checkpoint is `note` continues what an older checkpoint signed."""
+
+    path: tuple[bytes, ...]
+    note: str
+
+    def __str__(self) -> str:
+        return "\n".join([CONSISTENCY, *map(_encoded, self.path), "", self.note])
+
+    @classmethod
+    def parse(cls, text: str) -> "Consistency":
+        """The proof in a text. Raises Invalid."""
+        head, _, note = text.partition("\n\n")
+        kind, *lines = head.split("\n")
+        if kind != CONSISTENCY:
+            raise Invalid("this is no proof that a log continues")
+        return cls(tuple(_decoded(line, "hash") for line in lines), note)
+
+    def check(self, old: str, key: Key) -> tuple[Checkpoint, Checkpoint]:
+        """The checkpoint in the signed note `old` and the newest one, both signed with `key`. Raises Invalid."""
+        before, after = open_checkpoint(old, key), open_checkpoint(self.note, key)
+        check_consistency(before.size, before.root, after.size, after.root, self.path)
+        return before, after
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found in an audit folder: how many events and checkpoints, whose key, and what is wrong."""
+
+    events: int
+    checkpoints: int
+    fingerprint: str
+    problems: tuple[str, ...]
+
+
+def audit(folder: Path, pinned: str = "") -> Audit:
+    """Recompute everything in a folder that `bailiwick audit export` wrote.
+
+    `pinned` is the fingerprint that the key must have; without it, the folder's own key proves only that the folder is
+    consistent in itself. Raises Invalid or OSError if the folder is none.
+    """
+    key = Key.parse(_read(folder / KEY_FILE))
+    problems = [] if pinned in ("", key.fingerprint) else [f"the key is not the pinned one: it is {key.fingerprint}"]
+    signed: dict[int, list[Checkpoint]] = {}
+    count = 0
+    for number, line in enumerate(_lines(folder / CHECKPOINTS_FILE), 1):
+        try:
+            checkpoint = open_checkpoint(_json(line)["note"], key)
+            signed.setdefault(checkpoint.size, []).append(checkpoint)
+            count += 1
+        except (Invalid, KeyError, TypeError, AttributeError) as error:  # whatever stands there
+            problems.append(f"checkpoint {number} does not hold: {error}")
+    peaks, chain = Peaks(), _Chain()
+    for line in _lines(folder / EVENTS_FILE):
+        peaks.append(leaf_hash(line))
+        problems += [f"event {peaks.size} {what}" for what in chain.follow(line)]
+        for checkpoint in signed.pop(peaks.size, []):
+            if checkpoint.root != peaks.root():
+                problems.append(f"the checkpoint of {peaks.size} events signed other events than those that are there")
+    if signed:
+        problems.append(f"a checkpoint signed {max(signed)} events, {peaks.size} are there: events were cut off")
+    if not count:
+        problems.append("nothing is signed: there is no checkpoint")
+    return Audit(peaks.size, count, key.fingerprint, tuple(problems))
+
+
+class _Chain:
+    """What must hold from one event to the next: numbers, epochs, and the hash of the same actor's last event."""
+
+    def __init__(self) -> None:
+        self._seq = 0
+        self._epoch = 0
+        self._heads: dict[str, str] = {}
+
+    def follow(self, line: bytes) -> Iterator[str]:
+        """What is wrong with this event, in its place."""
+        try:
+            body = _json(line)
+            seq, epoch, actor, before = body["seq"], body["epoch"], body["actor"], body["prev"]
+            if not isinstance(seq, int) or not isinstance(epoch, int) or not isinstance(actor, str):
+                raise Invalid("it has no number, or no actor")
+        except (Invalid, KeyError, TypeError) as error:
+            yield f"is no event: {error}"
+            return
+        if seq != self._seq + 1:
+            yield f"is numbered {seq} and follows {self._seq}: events are missing, moved or repeated"
+        if epoch < self._epoch:
+            yield f"has epoch {epoch} after epoch {self._epoch}"
+        if before != self._heads.get(actor, GENESIS):
+            yield "does not chain to the same actor's last"
+        self._seq, self._epoch = seq, epoch
+        self._heads[actor] = hashlib.sha256(line).hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. 0 if what is given holds, 7 if it does not, 2 if it cannot be read."""
+    parser = argparse.ArgumentParser(prog="verify.py", description="Checks what a Bailiwick ledger proves.")
+    parser.add_argument("path", type=Path, help="an audit folder, or a file that `bailiwick audit prove` wrote")
+    parser.add_argument("--key", default="", help="the public key, or for a folder its fingerprint, from elsewhere")
+    parser.add_argument("--since", type=Path, metavar="FILE", help="the older checkpoint that the log is to continue")
+    given = parser.parse_args(arguments)
+    try:
+        if given.path.is_dir():
+            return _audited(given.path, given.key)
+        key, text = Key.parse(given.key), _read(given.path)
+        old = _read(given.since) if given.since else ""
+    except (OSError, Invalid) as error:
+        return _fail(2, str(error))
+    try:
+        if old:
+            before, after = Consistency.parse(text).check(old, key)
+            print(f"ok: the log of {after.size} events continues that of {before.size}")
+        else:
+            proof = Inclusion.parse(text)
+            print(f"ok: event {proof.index + 1} of {proof.check(key).size} is, byte for byte:")
+            print(proof.entry.decode("utf-8", "backslashreplace"))
+    except Invalid as error:
+        return _fail(7, str(error))
+    return 0
+
+
+def _audited(folder: Path, key: str) -> int:
+    pinned = Key.parse(key).fingerprint if "+" in key else key
+    found = audit(folder, pinned)
+    for problem in found.problems:
+        print(problem)
+    if found.problems:
+        return _fail(7, f"the log is not what was recorded: {len(found.problems)} problems in {found.events} events")
+    how = "as signed with the pinned key" if pinned else f"consistent, unauthenticated: signed with {found.fingerprint}"
+    print(f"ok: {found.events} events, {found.checkpoints} checkpoints, {how}")
+    return 0
+
+
+def _fail(code: int, why: str) -> int:
+    print(f"verify: {why}", file=sys.stderr)
+    return code
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(LARGEST_PROOF + 1)
+    if len(data) > LARGEST_PROOF:
+        raise Invalid(f"{path} is too large for a proof")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Invalid(f"{path} is no text") from None
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, without their ends. One that is too long ends it."""
+    with path.open("rb") as file:
+        while line := file.readline(LARGEST_LINE):
+            yield line.removesuffix(b"\n")
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise Invalid("it is no JSON") from None
+
+
+def _number(text: str) -> int:
+    """A whole number as C2SP writes it: ASCII digits, no leading zero."""
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or str(int(text)) != text:
+        raise Invalid("there is no number where one must be")
+    return int(text)
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _hashes(proof: Sequence[bytes]) -> list[bytes]:
+    if any(len(each) != HASH_BYTES for each in proof):
+        raise Invalid("the proof holds something that is no hash")
+    return list(proof)
+
+
+def _decoded(text: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid(f"the {what} is not base64") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
