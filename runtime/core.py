@@ -19,7 +19,16 @@ from runtime.gate.build import build
 from runtime.gate.host import Host
 from runtime.gate.inventory import Inventory
 from runtime.gate.policy import Policy
-from runtime.gateway.messages import Answer, ApprovalView, EventView, RunView, Submission, TableView, VerifyView
+from runtime.gateway.messages import (
+    Answer,
+    ApprovalView,
+    EventView,
+    ProofView,
+    RunView,
+    Submission,
+    TableView,
+    VerifyView,
+)
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
 from store.ledger.ledger import Ledger
@@ -52,7 +61,7 @@ class Core:
     """One epoch of one runtime, over one data folder."""
 
     def __init__(self, folder: Path, settings: Settings, world: World) -> None:
-        self.ledger = Ledger.open(folder)
+        self.ledger = Ledger.open(folder, mirror=settings.mirror_dir)
         try:
             self._build(settings, world)
         except BaseException:
@@ -90,6 +99,7 @@ class Core:
         self.conductor = Conductor(self.ledger, services, world.workflows)
         workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
         self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
+        self.ledger.on_mirror = self._mirrored
         self._loaded(world.models)
         self._hearing: asyncio.Task[None] | None = None
 
@@ -134,6 +144,14 @@ class Core:
         """As Queries.verify."""
         return await self.queries.verify()
 
+    async def prove(self, event: int) -> ProofView:
+        """As Queries.prove."""
+        return await self.queries.prove(event)
+
+    async def checkpoint(self, since: str | None) -> ProofView:
+        """As Queries.checkpoint."""
+        return await self.queries.checkpoint(since)
+
     async def waiting(self) -> list[ApprovalView]:
         """The approvals that wait for a person."""
         return [ApprovalView(**entry.view, since=entry.since) for entry in self.approvals.waiting.values()]
@@ -166,6 +184,10 @@ class Core:
         for model in models:
             how = "fell-back" if model["fell_back"] else ""
             self._note(Kind.MODEL_LOADED, dict(model), model_digest=model["sha256"], decision=how)
+
+    def _mirrored(self, trouble: str) -> None:
+        """Record that checkpoints no longer get to the mirror, or do again. Called by the ledger's writer."""
+        self._note(Kind.MIRROR_CHANGED, {"reason": trouble}, decision="failed" if trouble else "restored")
 
     def _note(self, kind: Kind, payload: Any, **facts: Any) -> Any:
         draft = Draft(kind=kind, tenant=self._tenant, actor="core", actor_version=CORE_VERSION, **facts)

@@ -6,7 +6,7 @@ The ledger is asked in a thread, so that an event loop which has more to do is n
 import asyncio
 from typing import Literal
 
-from runtime.gateway.messages import EventView, RunView, TableView, VerifyView
+from runtime.gateway.messages import EventView, ProofView, RunView, TableView, VerifyView
 from store.ledger.ledger import Ledger
 from store.ledger.reader import RunRow
 from store.records.canonical import Json, canonical
@@ -46,6 +46,21 @@ class LedgerQueries:
 
         found = await asyncio.to_thread(verify, self._ledger)
         return VerifyView(ok=found.ok, events=found.events, problems=found.problems)
+
+    async def prove(self, event: int) -> ProofView:
+        """The proof that an event is in the ledger. Raises SettingsError if there is none of this number."""
+        return await asyncio.to_thread(lambda: self._signed(self._ledger.proofs.inclusion(event)))
+
+    async def checkpoint(self, since: str | None = None) -> ProofView:
+        """As Queries.checkpoint."""
+        proofs = self._ledger.proofs
+        return await asyncio.to_thread(
+            lambda: self._signed(proofs.checkpoint() if since is None else proofs.since(since))
+        )
+
+    def _signed(self, text: str) -> ProofView:
+        key = self._ledger.proofs.key
+        return ProofView(text=text, key=str(key), fingerprint=key.fingerprint)
 
     def _event(self, event: Event, payloads: bool) -> EventView:
         value = self._ledger.payload(event.payload) if payloads and event.payload else None

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     workflows: FilePaths = Field((), description="Python files with workflows")
     model_turns: int = Field(8, ge=1, le=1000, description="the most calls of one agent loop")
     inventory: FilePath | None = Field(None, description="a JSON file that lists the trusted objects by kind")
+    mirror_dir: FilePath | None = Field(
+        None, description="a folder for the signed checkpoints of the log, best on another medium"
+    )
     tenant: str = Field("local", pattern=NAME)
     unit: str = Field("", pattern=rf"{NAME}|^$", description="business unit; empty: the user's primary group")
     threads: int = Field(0, ge=0, le=1024, description="0: as many as the machine has cores")

@@ -27,7 +27,7 @@ PROJECT_MAY_LOWER = frozenset(
         "approval_expiry_s",
     }
 )
-PATHS = frozenset({"data_dir", "runtime_dir", "inventory"})
+PATHS = frozenset({"data_dir", "runtime_dir", "mirror_dir", "inventory"})
 PATH_LISTS = frozenset({"tools", "workflows"})
 
 

@@ -10,6 +10,7 @@ from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
+    ProofView,
     RunView,
     StatusView,
     Submission,
@@ -63,6 +64,14 @@ class CoreVerbs:
     async def verify(self) -> VerifyView:
         view: VerifyView = await self._query("verify")
         return view
+
+    async def prove(self, event: int) -> ProofView:
+        proof: ProofView = await self._query("prove", event)
+        return proof
+
+    async def checkpoint(self, since: str | None = None) -> ProofView:
+        proof: ProofView = await self._query("checkpoint", since)
+        return proof
 
     async def approvals(self) -> list[ApprovalView]:
         views: list[ApprovalView] = await self._query("waiting")

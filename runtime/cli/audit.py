@@ -1,17 +1,25 @@
 """`bailiwick audit`: the ledger as an auditor reads it. Exit code 7 if it is not what was recorded."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runtime.cli.page import INDENT, plain, row, show, table
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
-from store.records.errors import INTEGRITY, OK
+from store.records.errors import INTEGRITY, OK, SettingsError
 
 if TYPE_CHECKING:
-    from runtime.gateway.messages import EventView, TableView, VerifyView
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
-app = noun("The audit trail: read it, check it, query it.")
+    from runtime.gateway.backend import Queries
+    from runtime.gateway.messages import EventView, ProofView, TableView, VerifyView
+
+app = noun("The audit trail: read it, check it, query it, prove it.")
+
+NOTE_CHARS = 2**16
+"""Of a checkpoint's file; one has a few hundred."""
 
 
 @verb(app, "tail")
@@ -47,26 +55,116 @@ async def _tail(site: Site, count: int, after: int, run: str, follow: bool, payl
 
 
 @verb(app, "verify")
-def verify(site: Site, json: AsJson = False) -> int:
-    """Recompute every hash and compare every column; exit code 7 on any difference."""
+def verify(
+    site: Site,
+    folder: Annotated[Path | None, typer.Argument(help="An audit folder; the ledger itself if not given.")] = None,
+    key: Annotated[str, typer.Option(metavar="FINGERPRINT", help="The key that must have signed it.")] = "",
+    json: AsJson = False,
+) -> int:
+    """Recompute every hash and signature and compare every column; exit code 7 on any difference."""
     from runtime.cli.backend import queries
     from runtime.diagnostics import say
 
     async def ask() -> "VerifyView":
         async with queries(site.settings()) as q:
-            return await q.verify()
+            found = await q.verify()
+            signed = (await q.checkpoint()).fingerprint if found.events else ""
+        wrong = f"the key is not the pinned one: it is {signed}" if key not in ("", signed) else ""
+        return found.model_copy(update={"ok": False, "problems": (*found.problems, wrong)}) if wrong else found
 
-    found = wait_for(ask())
+    found = _folder(folder, key) if folder else wait_for(ask())
     if json:
         show(found.model_dump(mode="json"))
     else:
         for problem in found.problems:
             print(plain(problem))
         if found.ok:
-            print(f"ok: {found.events} events, each as it was recorded")
+            print(f"ok: {found.events} events, each as it was recorded" + ("" if key else "; no key was pinned"))
     if not found.ok:
         say(f"the ledger is not what was recorded: {len(found.problems)} problems in {found.events} events")
     return OK if found.ok else INTEGRITY
+
+
+def _folder(folder: Path, key: str) -> "VerifyView":
+    from runtime.gateway.messages import VerifyView
+    from store.verify import Invalid, audit
+
+    try:
+        found = audit(folder, key)
+    except (OSError, Invalid) as error:
+        raise SettingsError(f"this is no audit folder: {error}", str(folder)) from None
+    return VerifyView(ok=not found.problems, events=found.events, problems=found.problems)
+
+
+@verb(app, "prove")
+def prove(
+    site: Site,
+    event: Annotated[int, typer.Argument(min=0, help="The number of an event.")] = 0,
+    since: Annotated[Path | None, typer.Option(metavar="FILE", help="A checkpoint that was kept, instead.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Prove that an event is in the ledger, or that the ledger continues what a checkpoint signed.
+
+    store/verify.py checks it, with nothing else of Bailiwick at hand.
+    """
+    if (since is None) == (event == 0):
+        raise SettingsError("nothing to prove, or too much", do="give the number of an event, or --since FILE")
+    _signed(site, lambda q: q.checkpoint(_note(since)) if since else q.prove(event), json)
+
+
+@verb(app, "checkpoint")
+def checkpoint(site: Site, json: AsJson = False) -> None:
+    """The newest signed checkpoint: keep it elsewhere, and `audit prove --since` can be asked of it later."""
+    _signed(site, lambda q: q.checkpoint(), json)
+
+
+def _signed(site: Site, ask: "Callable[[Queries], Coroutine[Any, Any, ProofView]]", json: bool) -> None:
+    from runtime.cli.backend import queries
+    from runtime.diagnostics import say
+
+    async def asked() -> "ProofView":
+        async with queries(site.settings()) as q:
+            return await ask(q)
+
+    found = wait_for(asked())
+    if json:
+        show(found.model_dump(mode="json"))
+    else:
+        print(found.text, end="")
+        say(f"signed with the key {found.fingerprint}")
+
+
+def _note(file: Path) -> str:
+    """The text of a checkpoint in a file. Raises SettingsError if it cannot be read."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(NOTE_CHARS)
+    except OSError as error:
+        raise SettingsError(f"the checkpoint cannot be read: {error.strerror}", str(file)) from None
+    except UnicodeDecodeError:
+        raise SettingsError("the checkpoint is no text", str(file)) from None
+
+
+@verb(app, "export")
+def export(
+    site: Site,
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    json: AsJson = False,
+) -> None:
+    """Write what an auditor needs to check the log without us: events, checkpoints, public key, verifier."""
+    from runtime import audit_folder
+    from runtime.cli.backend import queries
+    from store.verify import Audit
+
+    async def write() -> Audit:
+        async with queries(site.settings()) as q:
+            return await audit_folder.export(q, folder.absolute())
+
+    found = wait_for(write())
+    if json:
+        show({"events": found.events, "checkpoints": found.checkpoints, "fingerprint": found.fingerprint})
+    else:
+        print(f"{found.events} events and {found.checkpoints} checkpoints, signed with the key {found.fingerprint}")
 
 
 @verb(app, "sql")

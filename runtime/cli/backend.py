@@ -34,7 +34,7 @@ async def queries(settings: "Settings") -> AsyncIterator["Queries"]:
 
     if settings.data_dir.exists():
         only_ours(settings.data_dir)
-    with Ledger.open(settings.data_dir, read_only=True) as ledger:
+    with Ledger.open(settings.data_dir, read_only=True, mirror=settings.mirror_dir) as ledger:
         yield LedgerQueries(ledger)
 
 

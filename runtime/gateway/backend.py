@@ -11,6 +11,7 @@ from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
+    ProofView,
     RunView,
     StatusView,
     Submission,
@@ -40,6 +41,18 @@ class Queries(Protocol):
 
     async def verify(self) -> VerifyView:
         """Recompute everything and compare."""
+        ...
+
+    async def prove(self, event: int) -> ProofView:
+        """The proof that an event is in the ledger. Raises SettingsError if there is none of this number."""
+        ...
+
+    async def checkpoint(self, since: str | None = None) -> ProofView:
+        """The newest checkpoint; with `since`, an older one, and the proof that the ledger continues it.
+
+        Raises SettingsError if `since` is no checkpoint of this ledger, IntegrityError if the ledger does not continue
+        it.
+        """
         ...
 
 

@@ -67,6 +67,8 @@ class Client:
     events = remote(Verbs.events)
     sql = remote(Verbs.sql)
     verify = remote(Verbs.verify)
+    prove = remote(Verbs.prove)
+    checkpoint = remote(Verbs.checkpoint)
     submit = remote(Verbs.submit)
     follow = stream(Verbs.follow)
     approvals = remote(Verbs.approvals)

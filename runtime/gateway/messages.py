@@ -104,6 +104,17 @@ class VerifyView(Wire):
     problems: tuple[str, ...] = ()
 
 
+class ProofView(Wire):
+    """Something signed, as text that `store/verify.py` checks, and the public key that signed it.
+
+    `key` is written as C2SP writes a verifier key; `fingerprint`, the hex SHA-256 of the public key, is what to pin.
+    """
+
+    text: str
+    key: str
+    fingerprint: str
+
+
 class TableView(Wire):
     """The rows of a query. `truncated` says that there are more."""
 

@@ -90,6 +90,8 @@ VERBS: Mapping[str, Verb] = {
         Verb(Verbs.events),
         Verb(Verbs.sql),
         Verb(Verbs.verify),
+        Verb(Verbs.prove),
+        Verb(Verbs.checkpoint),
         Verb(Verbs.submit),
         Verb(Verbs.follow),
         Verb(Verbs.approvals),

@@ -1,12 +1,15 @@
 """The command line as its users meet it: real processes, a real ledger, real models."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+
+from store import verify as checker
 
 AWKWARD = Path(__file__).parents[1] / "tools" / "awkward_server.py"
 SHIPPED = Path(sys.prefix) / "share" / "bailiwick" / "models"
@@ -150,6 +153,40 @@ def test_audit_verify_ends_with_7_when_anything_was_changed(command: Any, ledger
     assert plain.code == 7
     assert plain.out.splitlines() == list(done.json["problems"])
     assert plain.err.count("\n") == 1
+
+
+def test_audit_prove_and_checkpoint_are_checked_without_bailiwick(command: Any, ledger: Path, tmp_path: Path) -> None:
+    kept, proof = tmp_path / "kept", tmp_path / "proof"
+    done = command("audit", "checkpoint")
+    kept.write_text(done.out)
+    key = command("audit", "checkpoint", "--json").json
+    assert done.err == f"bailiwick: signed with the key {key['fingerprint']}\n"
+
+    def checked(*more: str) -> Any:
+        script = [sys.executable, "-I", str(Path(checker.__file__)), str(proof), "--key", key["key"], *more]
+        return subprocess.run(script, capture_output=True, text=True, check=False)
+
+    proof.write_text(command("audit", "prove", "5").out)
+    assert checked().stdout.startswith("ok: event 5 of 6 is, byte for byte:\n{")
+    proof.write_text(command("audit", "prove", "--since", str(kept)).out)
+    assert checked("--since", str(kept)).stdout == "ok: the log of 6 events continues that of 6\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to prove"),
+        (["5", "--since", "x"], "nothing to prove, or too much"),
+        (["99"], "there is no event 99"),
+        (["--since", "none"], "the checkpoint cannot be read: No such file"),
+        (["--since", "/dev/null"], "this is no checkpoint of this ledger"),
+    ],
+)
+def test_what_cannot_be_proved_is_one_line(command: Any, ledger: Path, arguments: list[str], said: str) -> None:
+    done = command("audit", "prove", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_audit_sql_answers_one_select_and_nothing_else(command: Any, ledger: Path) -> None:

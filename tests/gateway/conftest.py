@@ -13,6 +13,7 @@ from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
+    ProofView,
     RunView,
     StatusView,
     Submission,
@@ -68,6 +69,12 @@ class Desk:
         await self.gate.wait()
         self.verified += 1
         return VerifyView(ok=True, events=len(self.log))
+
+    async def prove(self, event: int) -> ProofView:
+        return ProofView(text=f"proof of {event}", key="k", fingerprint="f")
+
+    async def checkpoint(self, since: str | None = None) -> ProofView:
+        return ProofView(text=since or "checkpoint", key="k", fingerprint="f")
 
     async def submit(self, submission: Submission) -> str:
         self.submissions.append(submission)
