@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import duckdb
 
-from store.records.canonical import Json, canonical
+from store.records.canonical import Json, canonical_names
 from store.records.errors import IntegrityError
 from store.records.event import Event
 from store.records.kinds import Kind
@@ -136,4 +136,4 @@ def row(event: Event, data: bytes, digest: str) -> tuple[Json, ...]:
 
 def labels_text(labels: Json) -> str | None:
     """The column text of labels in their JSON form."""
-    return None if labels is None else canonical(labels).decode()
+    return None if labels is None else canonical_names(labels).decode()

@@ -8,7 +8,7 @@ never free text. Text (prompts, arguments, results) is a payload, and the event 
 from dataclasses import dataclass, fields
 from typing import Any
 
-from store.records.canonical import Json, canonical, parse, sha256
+from store.records.canonical import Json, canonical_names, parse, sha256
 from store.records.labels import Labels
 
 SCHEMA = 1
@@ -60,7 +60,7 @@ class Event(Draft):
 
     def canonical(self) -> bytes:
         """The RFC 8785 bytes that are hashed, chained and proved."""
-        return canonical(self.json())
+        return canonical_names(self.json())
 
     @property
     def hash(self) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.records.canonical import canonical, digest, parse, sha256
+from store.records.canonical import canonical, canonical_names, digest, parse, sha256
 from store.records.errors import BailiwickError, Denied, InDoubt, Waiting
 from store.records.event import GENESIS, Event
 from store.records.identity import User
@@ -41,6 +41,16 @@ def event(**more: object) -> Event:
 def test_canonical_bytes_are_those_of_rfc_8785() -> None:
     assert canonical({"b": 1.0, "a": ["é", "\n", 1e21]}) == '{"a":["é","\\n",1e+21],"b":1}'.encode()
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) == sha256(b'{"a":1,"b":2}')
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(max_codepoint=127)),
+        st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text() | st.lists(st.text()),
+    )
+)
+def test_what_events_are_made_of_is_written_the_same_and_faster(value: dict[str, object]) -> None:
+    assert canonical_names(value) == canonical(value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**53, {1: "a"}, {"a": object()}])
