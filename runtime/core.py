@@ -99,7 +99,7 @@ class Core:
         self.conductor = Conductor(self.ledger, services, world.workflows)
         workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
         self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
-        self.ledger.on_mirror = self._mirrored
+        self.ledger.watch_mirror(self._mirrored)
         self._loaded(world.models)
         self._hearing: asyncio.Task[None] | None = None
 

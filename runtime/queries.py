@@ -11,6 +11,7 @@ from store.ledger.ledger import Ledger
 from store.ledger.reader import RunRow
 from store.records.canonical import Json, canonical
 from store.records.event import Event
+from store.verify import Key
 
 
 class LedgerQueries:
@@ -45,7 +46,13 @@ class LedgerQueries:
         from store.ledger.verify import verify
 
         found = await asyncio.to_thread(verify, self._ledger)
-        return VerifyView(ok=found.ok, events=found.events, problems=found.problems)
+        return VerifyView(
+            ok=found.ok,
+            events=found.events,
+            problems=found.problems,
+            unsigned=found.unsigned,
+            fingerprint=Key("", self._ledger.proofs.public).fingerprint,
+        )
 
     async def prove(self, event: int) -> ProofView:
         """The proof that an event is in the ledger. Raises SettingsError if there is none of this number."""

@@ -28,6 +28,8 @@ EVENTS_FILE, CHECKPOINTS_FILE, KEY_FILE = "events.jsonl", "checkpoints.jsonl", "
 """The files of an audit folder: the canonical bytes of each event; each checkpoint as JSON; the public key."""
 LARGEST_PROOF = LARGEST_LINE = 2**20
 """Bytes. An event has a few kilobytes at most, a proof one."""
+REPORTED = 100
+"""Problems that are named."""
 GENESIS = "0" * 64
 """What an actor's first event names as its last."""
 MOST_SIGNATURES = 100
@@ -313,16 +315,25 @@ class Audit:
     problems: tuple[str, ...]
 
 
-def audit(folder: Path, pinned: str = "") -> Audit:
+def audit(folder: Path, pinned: str = "", kept: str | None = None) -> Audit:
     """Recompute everything in a folder that `bailiwick audit export` wrote.
 
     `pinned` is the fingerprint that the key must have; without it, the folder's own key proves only that the folder is
-    consistent in itself. Raises Invalid or OSError if the folder is none.
+    consistent in itself. `kept` is a checkpoint from elsewhere that must fit as well. Raises Invalid or OSError if the
+    folder is none.
     """
     key = Key.parse(_read(folder / KEY_FILE))
-    problems = [] if pinned in ("", key.fingerprint) else [f"the key is not the pinned one: it is {key.fingerprint}"]
+    problems = _Problems()
+    if pinned not in ("", key.fingerprint):
+        problems.append(f"the key is not the pinned one: it is {key.fingerprint}")
     signed: dict[int, list[Checkpoint]] = {}
-    count = 0
+    if kept is not None:
+        try:
+            checkpoint = open_checkpoint(kept, key)
+            signed[checkpoint.size] = [checkpoint]
+        except Invalid as error:
+            problems.append(f"the checkpoint that was kept does not hold: {error}")
+    count = covered = 0
     for number, line in enumerate(_lines(folder / CHECKPOINTS_FILE), 1):
         try:
             checkpoint = open_checkpoint(_json(line)["note"], key)
@@ -333,15 +344,34 @@ def audit(folder: Path, pinned: str = "") -> Audit:
     peaks, chain = Peaks(), _Chain()
     for line in _lines(folder / EVENTS_FILE):
         peaks.append(leaf_hash(line))
-        problems += [f"event {peaks.size} {what}" for what in chain.follow(line)]
+        for what in chain.follow(line):
+            problems.append(f"event {peaks.size} {what}")
         for checkpoint in signed.pop(peaks.size, []):
+            covered = peaks.size
             if checkpoint.root != peaks.root():
                 problems.append(f"the checkpoint of {peaks.size} events signed other events than those that are there")
     if signed:
         problems.append(f"a checkpoint signed {max(signed)} events, {peaks.size} are there: events were cut off")
-    if not count:
-        problems.append("nothing is signed: there is no checkpoint")
-    return Audit(peaks.size, count, key.fingerprint, tuple(problems))
+    if covered < peaks.size:
+        problems.append(f"the events from {covered + 1} on are not signed: no checkpoint covers them")
+    return Audit(peaks.size, count, key.fingerprint, problems.all())
+
+
+class _Problems:
+    """The first problems in words, the rest as a number: there may be one for each line."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+        self._more = 0
+
+    def append(self, problem: str) -> None:
+        if len(self._said) < REPORTED:
+            self._said.append(problem)
+        else:
+            self._more += 1
+
+    def all(self) -> tuple[str, ...]:
+        return (*self._said, *([f"and {self._more} more"] if self._more else ()))
 
 
 class _Chain:
@@ -380,14 +410,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--since", type=Path, metavar="FILE", help="the older checkpoint that the log is to continue")
     given = parser.parse_args(arguments)
     try:
+        old = _read(given.since) if given.since else None
         if given.path.is_dir():
-            return _audited(given.path, given.key)
+            return _audited(given.path, given.key, old)
         key, text = Key.parse(given.key), _read(given.path)
-        old = _read(given.since) if given.since else ""
     except (OSError, Invalid) as error:
         return _fail(2, str(error))
     try:
-        if old:
+        if old is not None:
             before, after = Consistency.parse(text).check(old, key)
             print(f"ok: the log of {after.size} events continues that of {before.size}")
         else:
@@ -399,9 +429,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _audited(folder: Path, key: str) -> int:
+def _audited(folder: Path, key: str, kept: str | None) -> int:
     pinned = Key.parse(key).fingerprint if "+" in key else key
-    found = audit(folder, pinned)
+    found = audit(folder, pinned, kept)
     for problem in found.problems:
         print(problem)
     if found.problems:
@@ -428,9 +458,11 @@ def _read(path: Path) -> str:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, without their ends. One that is too long ends it."""
+    """The lines of a file, without their ends. Raises Invalid if one is too long."""
     with path.open("rb") as file:
         while line := file.readline(LARGEST_LINE):
+            if len(line) == LARGEST_LINE:
+                raise Invalid(f"{path} has a line that is too long")
             yield line.removesuffix(b"\n")
 
 

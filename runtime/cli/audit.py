@@ -68,9 +68,10 @@ def verify(
     async def ask() -> "VerifyView":
         async with queries(site.settings()) as q:
             found = await q.verify()
-            signed = (await q.checkpoint()).fingerprint if found.events else ""
-        wrong = f"the key is not the pinned one: it is {signed}" if key not in ("", signed) else ""
-        return found.model_copy(update={"ok": False, "problems": (*found.problems, wrong)}) if wrong else found
+        if key in ("", found.fingerprint):
+            return found
+        wrong = f"the key is not the pinned one: it is {found.fingerprint}"
+        return found.model_copy(update={"ok": False, "problems": (*found.problems, wrong)})
 
     found = _folder(folder, key) if folder else wait_for(ask())
     if json:
@@ -79,7 +80,8 @@ def verify(
         for problem in found.problems:
             print(plain(problem))
         if found.ok:
-            print(f"ok: {found.events} events, each as it was recorded" + ("" if key else "; no key was pinned"))
+            tail = f"; the last {found.unsigned} are not signed yet" if found.unsigned else ""
+            print(f"ok: {found.events} events, each as it was recorded{tail}" + ("" if key else "; no key was pinned"))
     if not found.ok:
         say(f"the ledger is not what was recorded: {len(found.problems)} problems in {found.events} events")
     return OK if found.ok else INTEGRITY
@@ -93,7 +95,9 @@ def _folder(folder: Path, key: str) -> "VerifyView":
         found = audit(folder, key)
     except (OSError, Invalid) as error:
         raise SettingsError(f"this is no audit folder: {error}", str(folder)) from None
-    return VerifyView(ok=not found.problems, events=found.events, problems=found.problems)
+    return VerifyView(
+        ok=not found.problems, events=found.events, problems=found.problems, fingerprint=found.fingerprint
+    )
 
 
 @verb(app, "prove")

@@ -97,11 +97,16 @@ class Answer(Wire):
 
 
 class VerifyView(Wire):
-    """What verification of the ledger found; `problems` name the event and what is wrong with it."""
+    """What verification of the ledger found; `problems` name the event and what is wrong with it.
+
+    `unsigned` events at the end are covered by no checkpoint; `fingerprint` is of the key that signs these.
+    """
 
     ok: bool
     events: int
     problems: tuple[str, ...] = ()
+    unsigned: int = 0
+    fingerprint: str = ""
 
 
 class ProofView(Wire):

@@ -1,5 +1,6 @@
 """The ledger: opened by one process, appended to from any thread, asked from any thread."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +28,10 @@ from store.ledger.writer import Entry, Writer, first_line
 from store.records.canonical import Json
 from store.records.errors import IntegrityError, SettingsError, Timeout
 from store.records.event import Draft, Event
+from store.verify import Key
 
 EVERYTHING = 2**31
+log = logging.getLogger("bailiwick.ledger")
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
@@ -71,16 +74,17 @@ class Ledger:
         *,
         read_only: bool,
         mirror: Path | None,
+        upgraded: bool,
     ) -> None:
+        """`upgraded`: an earlier version wrote it, which signed nothing."""
         self.folder = folder
         self.read_only = read_only
         self.mirror = Mirror(mirror) if mirror else None
-        self.on_mirror: Callable[[str], None] = _nobody
-        """Told why checkpoints no longer get to the mirror, and with "" when they do again. Called by the writer."""
+        self._on_mirror: Callable[[str], None] = _nobody
         self._mirror_trouble = ""
         self.reader = Reader(connection, str(folder))
         self.archive = Archive(self._key("payload.key", self.reader.has_payloads()))
-        self._signing_key = self._key("checkpoint.key", self.reader.checkpoint() is not None)
+        self._signing_key = self._key("checkpoint.key", not upgraded and self.reader.last_seq() > 0)
         self._lock = lock
         self._connection = connection
         self._sealing = threading.Lock()
@@ -106,10 +110,9 @@ class Ledger:
         connection = None
         try:
             connection = _connect(folder / "ledger.duckdb", read_only)
-            if not read_only:
-                schema.prepare(connection, str(folder))
+            upgraded = not read_only and schema.prepare(connection, str(folder))
             schema.check(connection, str(folder))
-            return cls(folder, lock, connection, read_only=read_only, mirror=mirror)
+            return cls(folder, lock, connection, read_only=read_only, mirror=mirror, upgraded=upgraded)
         except BaseException:
             if connection:
                 connection.close()
@@ -120,6 +123,13 @@ class Ledger:
     def epoch(self) -> int:
         """The epoch of what this opening appends: one above the highest that is recorded."""
         return self._sealer.epoch
+
+    def watch_mirror(self, tell: Callable[[str], None]) -> None:
+        """Have somebody told why checkpoints no longer get to the mirror, and with "" when they do again; at once, if
+        it is so now. Later calls come from the writer's thread."""
+        self._on_mirror = tell
+        if self._mirror_trouble:
+            tell(self._mirror_trouble)
 
     def append(self, draft: Draft, payload: Json | None = None) -> Pending:
         """Seal a draft and send it to the disk. Calls from several threads are numbered in the order they get here.
@@ -205,7 +215,8 @@ class Ledger:
         self.proofs.agree(tree)
         if self.mirror:
             self.mirror.check()
-            self.proofs.agree_with(self.mirror.checkpoints(self.proofs.public, newest_only=True))
+            key = Key(self.proofs.name, self.proofs.public)
+            self.proofs.agree_with(self.mirror.checkpoints(key, newest_only=True))
         first, last = self.reader.first_hash(), self.reader.checkpoint()
         notary = Notary(tree, self._signing_key, first, last[0] if last else 0)
         writer = Writer(self._connection, self._watermark, notary, tiles, self._keep, str(self.folder))
@@ -213,7 +224,7 @@ class Ledger:
         return writer
 
     def _keep(self, note: str, now: datetime) -> None:
-        """Mirror a checkpoint. A mirror that fails stops nothing, but somebody is told, once."""
+        """Mirror a checkpoint. If that fails, somebody is told once, and all goes on; if it hangs, so do we."""
         if self.mirror is None:
             return
         try:
@@ -223,7 +234,8 @@ class Ledger:
             trouble = error.strerror or type(error).__name__
         if trouble != self._mirror_trouble:
             self._mirror_trouble = trouble
-            self.on_mirror(trouble)
+            log.warning("the mirror of checkpoints: %s", trouble or "works again")
+            self._on_mirror(trouble)
 
     def _key(self, name: str, in_use: bool) -> bytes:
         path = self.folder / "keys" / name

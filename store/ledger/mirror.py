@@ -6,15 +6,18 @@ before a checkpoint that stands here is found even if the database was rewritten
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from store.ledger.key_file import sync_folder
-from store.records.errors import SettingsError, Unreachable
+from store.records.errors import IntegrityError, SettingsError, Unreachable
 from store.verify import LARGEST_NOTE, Checkpoint, Invalid, Key, open_checkpoint
 
 PATTERN = "checkpoints-*.jsonl"
+TAIL_BYTES = 2**16
+"""Of each file, which a start looks at; verification reads all."""
 
 
 class Mirror:
@@ -34,9 +37,12 @@ class Mirror:
         path = self.folder / f"checkpoints-{now:%Y-%m-%d}.jsonl"
         new = not path.exists()
         line = json.dumps({"time": f"{now:%Y-%m-%dT%H:%M:%SZ}", "note": note}) + "\n"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            size = os.fstat(descriptor).st_size
+            status = os.fstat(descriptor)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(22, "Not a regular file")
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 line = "\n" + line  # a power cut tore the last one
             data = line.encode()
@@ -46,33 +52,46 @@ class Mirror:
         if new:
             sync_folder(self.folder)
 
-    def checkpoints(self, public: bytes, newest_only: bool = False) -> list[Checkpoint]:
-        """Those that this public key (32 bytes) has signed under any origin, the smallest first; of the last file that
-        has one only, if so asked.
+    def checkpoints(self, key: Key, newest_only: bool = False) -> list[Checkpoint]:
+        """Those of the log that `key` signs, the smallest first; of the end of each day only, if so asked.
 
-        Lines that are none (torn, or another ledger's) are passed over. Raises Unreachable if the folder cannot be
-        read.
+        Also those that this key has signed under another origin: no other log has it. Lines that are none (torn, or
+        another ledger's) are passed over. Raises IntegrityError if there is one of this log under another key,
+        Unreachable if the folder cannot be read.
         """
         found: list[Checkpoint] = []
         try:
             if not self.folder.is_dir():
                 raise FileNotFoundError(2, "No such folder")
-            for path in sorted(self.folder.glob(PATTERN), reverse=True):
-                found += _signed(path, public)
-                if found and newest_only:
-                    break
+            for path in sorted(self.folder.glob(PATTERN)):
+                if path.is_file():
+                    signed = list(_signed(path, key, TAIL_BYTES if newest_only else 0))
+                    found += sorted(signed, key=_size)[-1:] if newest_only else signed
         except OSError as error:
             raise Unreachable(
                 f"the mirror of checkpoints cannot be read: {error.strerror}", str(self.folder), "mount it"
             ) from None
-        return sorted(found, key=lambda each: each.size)
+        return sorted(found, key=_size)
 
 
-def _signed(path: Path, public: bytes) -> Iterator[Checkpoint]:
+def _signed(path: Path, key: Key, tail: int) -> Iterator[Checkpoint]:
+    """The checkpoints in a file, or in its last `tail` bytes."""
     with path.open("rb") as file:
+        if tail:
+            file.seek(max(0, path.stat().st_size - tail))
         while line := file.readline(LARGEST_NOTE):
             try:
                 note = json.loads(line)["note"]
-                yield open_checkpoint(note, Key(note.partition("\n")[0], public))
-            except (Invalid, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                origin = note.partition("\n")[0]
+                yield open_checkpoint(note, Key(origin, key.public))
+            except Invalid:
+                if origin == key.name:
+                    raise IntegrityError(
+                        "the mirror has a checkpoint of this log that its key has not signed", str(path)
+                    ) from None
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    return checkpoint.size

@@ -40,6 +40,11 @@ class Proofs:
             self._key = Key(origin(first), self.public)
         return self._key
 
+    @property
+    def name(self) -> str:
+        """The origin of the checkpoints; that of no log while there is no event."""
+        return origin(self._reader.first_hash())
+
     def agree(self, tree: Tree) -> None:
         """Prove from this tree from now on. Raises IntegrityError unless it is what the last checkpoint signed."""
         self._tree = tree
@@ -48,6 +53,8 @@ class Proofs:
             return
         try:
             signed = open_checkpoint(newest[1], self.key)
+            if signed.size != newest[0]:
+                raise Invalid(f"one of {signed.size} events stands as one of {newest[0]}")
             if signed.size > tree.size or tree.root(signed.size) != signed.root:
                 raise Invalid(f"the first {signed.size} events are not those that were signed")
         except (Invalid, SettingsError) as error:
@@ -56,7 +63,7 @@ class Proofs:
     def agree_with(self, kept: Sequence[Checkpoint]) -> None:
         """Raise IntegrityError unless the ledger continues the last of these checkpoints, which were kept elsewhere."""
         for each in kept[-1:]:
-            if not self._last() or each.origin != self.key.name:
+            if each.origin != self.name:
                 raise IntegrityError("a mirrored checkpoint names another first event", self._where, RESTORE)
             self._continues(each, "a mirrored checkpoint")
 
@@ -70,8 +77,14 @@ class Proofs:
         if not 0 < seq <= last:
             raise SettingsError(f"there is no event {seq}", self._where, f"the last is {last}")
         newest, note = self._newest(seq)
-        data = self._reader.rows("SELECT bytes FROM events WHERE seq = ?", seq)[0][0]
-        return str(Inclusion(bytes(data), seq - 1, tuple(self._grown().inclusion(seq - 1, newest.size)), note))
+        found = self._reader.rows("SELECT bytes FROM events WHERE seq = ?", seq)
+        data = bytes(found[0][0]) if found else b""
+        proof = Inclusion(data, seq - 1, tuple(self._grown(newest.size).inclusion(seq - 1, newest.size)), note)
+        try:
+            proof.check(self.key)
+        except Invalid as error:
+            raise IntegrityError(f"event {seq} is not what was signed: {error}", self._where, RESTORE) from None
+        return str(proof)
 
     def checkpoint(self) -> str:
         """A signed note over all events that are on disk, and perhaps more. Raises SettingsError if nobody can sign."""
@@ -89,13 +102,18 @@ class Proofs:
             raise SettingsError(f"this is no checkpoint of this ledger: {error}", self._where) from None
         self._continues(old, "the checkpoint")
         newest, text = self._newest(self._last())
-        return str(Consistency(tuple(self._grown().consistency(old.size, newest.size)), text))
+        proof = Consistency(tuple(self._grown(newest.size).consistency(old.size, newest.size)), text)
+        try:
+            proof.check(note, self.key)
+        except Invalid as error:
+            raise IntegrityError(f"the ledger is not what was signed: {error}", self._where, RESTORE) from None
+        return str(proof)
 
     def _continues(self, old: Checkpoint, what: str) -> None:
         size = self._last()
         if old.size > size:
             raise IntegrityError(f"{what} signed {old.size} events, and there are {size}", self._where, RESTORE)
-        if self._grown().root(old.size) != old.root:
+        if self._grown(old.size).root(old.size) != old.root:
             raise IntegrityError(f"the first {old.size} events are not those that {what} signed", self._where, RESTORE)
 
     def _newest(self, covering: int) -> tuple[Checkpoint, str]:
@@ -110,12 +128,18 @@ class Proofs:
             do = "start the runtime once: it signs what there is"
             raise SettingsError(f"no checkpoint covers event {covering} yet", self._where, do)
         try:
-            self._signed = open_checkpoint(found[1], self.key), found[1]
+            signed = open_checkpoint(found[1], self.key)
+            if signed.size != found[0]:
+                raise Invalid(f"one of {signed.size} events stands as one of {found[0]}")
+            self._signed = signed, found[1]
         except Invalid as error:
             raise IntegrityError(f"the last checkpoint does not hold: {error}", self._where) from None
         return self._signed
 
-    def _grown(self) -> Tree:
+    def _grown(self, size: int) -> Tree:
+        """The tree, with so many leaves at least."""
         if self._tree is None:
             self._tree, _ = resume(self._reader)
+        if self._tree.size < size:
+            raise IntegrityError(f"{size} events were signed, and {self._tree.size} are there", self._where, RESTORE)
         return self._tree

@@ -82,8 +82,8 @@ RUNS = f"""
 """One row a run, over the relation put in for `{events}`."""
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, where: str) -> None:
-    """Make the tables that are not there, in an empty database or in one that an earlier version wrote.
+def prepare(connection: duckdb.DuckDBPyConnection, where: str) -> bool:
+    """Make the tables that are not there, in an empty database or in one that an earlier version wrote, which it tells.
 
     Raises IntegrityError if there are others.
     """
@@ -100,6 +100,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, where: str) -> None:
         keys = ", ".join(f'"{name}"' for name in key)
         connection.execute(f"CREATE TABLE {table} ({body}, PRIMARY KEY ({keys}))")
     connection.commit()
+    return bool(there and new)
 
 
 def check(connection: duckdb.DuckDBPyConnection, where: str) -> None:

@@ -1,12 +1,12 @@
 """Verification: recompute everything in the ledger and compare.
 
 It trusts nothing but the canonical bytes, and these only as far as the chains hold and the checkpoints sign. What it
-cannot see is a ledger rewritten with its checkpoints by someone who has the keys, or cut off before a checkpoint that
-was removed with it: against those stands a checkpoint that was kept elsewhere. It changes nothing, and damage makes it
-report, not stop.
+cannot see is a tail rewritten or cut off together with the checkpoints that signed it: against that stands a checkpoint
+that was kept elsewhere. How many events no checkpoint covers is told. It changes nothing, and damage makes it report,
+not stop.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import duckdb
@@ -30,11 +30,15 @@ REPORTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found. `events` counts the rows read; `problems` name the event and what is wrong with it."""
+    """What was found. `events` counts the rows read; `problems` name the event and what is wrong with it.
+
+    `unsigned` is how many events at the end no checkpoint covers.
+    """
 
     ok: bool
     events: int
     problems: tuple[str, ...]
+    unsigned: int = 0
 
 
 class Chain:
@@ -84,6 +88,8 @@ class Signed:
         self._tiles = 0
         self._wrong: set[int] = set()
         self._broken = False
+        self.covered = 0
+        """The size of the largest checkpoint that holds."""
         self._next: tuple[int, str] | None = (-(2**63), "")
         self._next = self._checkpoint()
 
@@ -122,7 +128,7 @@ class Signed:
     def _check(self, size: int, note: str) -> Iterator[str]:
         try:
             signed = open_checkpoint(note, Key(note.partition("\n")[0], self._public))
-        except Invalid as error:
+        except (Invalid, AttributeError) as error:
             yield f"the checkpoint of {size} events does not hold: {error}"
             return
         if signed.size != size:
@@ -136,6 +142,8 @@ class Signed:
         elif not self._broken and (signed.origin, signed.root) != (self._origin, self._tree.root()):
             self._broken = True  # all later ones are over the same events
             yield f"the {what} of {signed.size} events signed other events than those that are there"
+        elif not self._broken:
+            self.covered = max(self.covered, signed.size)
 
     def _compare(self, tile: Tile) -> Iterator[str]:
         self._tiles += 1
@@ -149,8 +157,9 @@ class Signed:
 def _mirrored(ledger: Ledger) -> tuple[list[Checkpoint], str]:
     """The checkpoints in the mirror, the largest first, and why they cannot be read."""
     try:
-        return ledger.mirror.checkpoints(ledger.proofs.public)[::-1] if ledger.mirror else [], ""
-    except Unreachable as error:
+        key = Key(ledger.proofs.name, ledger.proofs.public)
+        return ledger.mirror.checkpoints(key)[::-1] if ledger.mirror else [], ""
+    except (Unreachable, IntegrityError) as error:
         return [], str(error)
 
 
@@ -161,26 +170,33 @@ def _not_stored(level: int, number: int) -> bytes:
 def verify(ledger: Ledger) -> Verification:
     """Recompute everything in one snapshot. Works beside a running writer; takes about a second per 10,000 events."""
     problems: list[str] = []
-    count = more = 0
+    count = more = covered = 0
+
+    def note(found: Iterable[str]) -> None:
+        nonlocal more
+        for problem in found:
+            if len(problems) < REPORTED:
+                problems.append(problem)
+            else:
+                more += 1
+
     try:
         with ledger.reader.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             chain, signed = Chain(), Signed(cursor, ledger)
             for row in _rows(cursor):
                 count += 1
-                seq = row[0]
-                found = [f"event {seq} {what}" for what in _event_problems(row, chain)]
-                found += signed.follow(row[2])
-                more += max(0, len(problems) + len(found) - REPORTED)
-                problems.extend(found[: REPORTED - len(problems)])
-            problems.extend(signed.end())
-            problems.extend(_table_problems(cursor, count))
-            problems.extend(_payload_problems(cursor, ledger, chain.references))
+                note(f"event {row[0]} {what}" for what in _event_problems(row, chain))
+                note(signed.follow(row[2]))
+            note(signed.end())
+            covered = signed.covered
+            note(_table_problems(cursor, count))
+            note(_payload_problems(cursor, ledger, chain.references))
     except BailiwickError as error:
         problems.append(str(error))
     if more:
         problems.append(f"and {more} more")
-    return Verification(not problems, count, tuple(problems))
+    return Verification(not problems, count, tuple(problems), max(0, count - covered))
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Json, ...]]:

@@ -130,7 +130,14 @@ def test_audit_tail_counts_from_the_end_or_from_a_number(command: Any, ledger: P
 def test_audit_verify_passes_what_was_recorded(command: Any, ledger: Path) -> None:
     assert command("audit", "verify").code == 0
     done = command("audit", "verify", "--json")
-    assert (done.code, done.json) == (0, {"ok": True, "events": 6, "problems": []})
+    fingerprint = done.json.pop("fingerprint")
+    assert (done.code, done.json | {"fingerprint": ""}) == (
+        0,
+        {"ok": True, "events": 6, "problems": [], "unsigned": 0, "fingerprint": ""},
+    )
+    assert command("audit", "verify", "--key", fingerprint).out == "ok: 6 events, each as it was recorded\n"
+    wrong = command("audit", "verify", "--key", "0" * 64)
+    assert (wrong.code, wrong.out) == (7, f"the key is not the pinned one: it is {fingerprint}\n")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +160,19 @@ def test_audit_verify_ends_with_7_when_anything_was_changed(command: Any, ledger
     assert plain.code == 7
     assert plain.out.splitlines() == list(done.json["problems"])
     assert plain.err.count("\n") == 1
+
+
+def test_an_audit_folder_is_exported_and_verified(command: Any, ledger: Path, tmp_path: Path) -> None:
+    done = command("audit", "export", "out", "--json")
+    assert (done.json["events"], done.json["checkpoints"]) == (6, 1)
+    folder, key = str(tmp_path / "typed-in" / "out"), done.json["fingerprint"]
+    assert command("audit", "verify", "out", "--key", key).out == "ok: 6 events, each as it was recorded\n"
+    assert command("audit", "export", "out").err.startswith("bailiwick: there is something already")
+    events = Path(folder, "events.jsonl")
+    events.write_bytes(events.read_bytes().replace(b"triage", b"triagf", 1))
+    assert command("audit", "verify", folder).code == 7
+    Path(folder, "key.txt").unlink()
+    assert command("audit", "verify", folder).err.startswith("bailiwick: this is no audit folder")
 
 
 def test_audit_prove_and_checkpoint_are_checked_without_bailiwick(command: Any, ledger: Path, tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ def test_the_verifier_in_the_folder_needs_no_bailiwick(folder: Path) -> None:
     edit(folder, EVENTS_FILE, lambda lines: lines[:-1])
     cut = run()
     assert cut.returncode == 7
-    assert cut.stdout == "a checkpoint signed 8 events, 7 are there: events were cut off\n"
+    assert cut.stdout.splitlines() == [
+        "a checkpoint signed 8 events, 7 are there: events were cut off",
+        "the events from 5 on are not signed: no checkpoint covers them",
+    ]
     (folder / KEY_FILE).unlink()
     assert (run().returncode, run().stderr.count("\n")) == (2, 1)
 
@@ -144,7 +147,8 @@ def test_one_bit_of_any_event_is_found(folder: Path, seq: int) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda _: [], "nothing is signed"),
+        (lambda _: [], "the events from 1 on are not signed"),
+        (lambda lines: lines[:1], "the events from 5 on are not signed"),
         (lambda lines: [lines[0], lines[1].replace(b"8", b"7")], "checkpoint 2 does not hold"),
         (lambda lines: [*lines, b"null"], "checkpoint 3 does not hold"),
         (lambda lines: [*lines, b"{"], "checkpoint 3 does not hold"),
@@ -155,6 +159,28 @@ def test_every_change_of_a_checkpoint_is_named(
 ) -> None:
     edit(folder, CHECKPOINTS_FILE, change)
     assert any(problem.startswith(said) for problem in audit(folder).problems), audit(folder).problems
+
+
+def test_a_checkpoint_that_was_kept_must_fit_as_well(folder: Path) -> None:
+    kept = json.loads((folder / CHECKPOINTS_FILE).read_text().splitlines()[-1])["note"]
+    assert audit(folder, kept=kept).problems == ()
+    edit(folder, EVENTS_FILE, lambda lines: lines[:4])
+    edit(folder, CHECKPOINTS_FILE, lambda lines: lines[:1])
+    assert audit(folder).problems == ()
+    cut = "a checkpoint signed 8 events, 4 are there: events were cut off"
+    assert audit(folder, kept=kept).problems == (cut,)
+    (folder / "kept").write_text(kept)
+    command = [sys.executable, "-I", str(folder / "verify.py"), str(folder), "--since", str(folder / "kept")]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == cut + "\n"
+    assert audit(folder, kept="").problems == ("the checkpoint that was kept does not hold: this is no signed note",)
+
+
+def test_problems_without_end_are_counted(folder: Path) -> None:
+    (folder / EVENTS_FILE).write_bytes(b"\n" * 5000)
+    assert audit(folder).problems[-1] == "and 4903 more"
+    (folder / EVENTS_FILE).write_bytes(b" " * 2**21)
+    with pytest.raises(checker.Invalid, match="a line that is too long"):
+        audit(folder)
 
 
 def test_a_folder_forged_as_a_whole_is_consistent_and_has_another_key(folder: Path) -> None:

@@ -75,6 +75,28 @@ def test_a_log_written_anew_with_its_own_key_is_found(folder: Path, mirror: Path
         Ledger.open(folder, mirror=mirror)
 
 
+def test_a_key_that_was_removed_does_not_hide_what_it_signed(folder: Path, mirror: Path, draft) -> None:
+    write(folder, mirror, draft)
+    write(folder, mirror, draft)
+    tamper(folder, "DELETE FROM checkpoints", "DELETE FROM events WHERE seq > 3")
+    (folder / "keys" / "checkpoint.key").unlink()
+    with pytest.raises(IntegrityError, match=r"checkpoint\.key is missing"):
+        Ledger.open(folder, mirror=mirror)
+    tamper(folder, "DROP TABLE checkpoints", "DROP TABLE tiles")
+    with pytest.raises(IntegrityError, match="of this log that its key has not signed"):
+        Ledger.open(folder, mirror=mirror)
+
+
+def test_an_old_checkpoint_in_a_file_of_a_later_name_hides_nothing(folder: Path, mirror: Path, draft) -> None:
+    write(folder, mirror, draft)
+    first = lines(mirror)[0]
+    write(folder, mirror, draft)
+    (mirror / "checkpoints-zzzz.jsonl").write_text(first + "\n")
+    tamper(folder, "DELETE FROM checkpoints WHERE size > 3", "DELETE FROM events WHERE seq > 3")
+    with pytest.raises(IntegrityError, match="signed 6 events, and there are 3"):
+        Ledger.open(folder, mirror=mirror)
+
+
 def test_a_mirror_is_shared_and_lines_that_are_torn_do_no_harm(
     folder: Path, mirror: Path, draft, tmp_path: Path
 ) -> None:
@@ -95,7 +117,7 @@ def test_a_mirror_is_shared_and_lines_that_are_torn_do_no_harm(
 def test_a_medium_that_is_gone_is_told_once_and_when_it_is_back(folder: Path, mirror: Path, draft) -> None:
     told: list[str] = []
     with Ledger.open(folder, mirror=mirror) as ledger:
-        ledger.on_mirror = told.append
+        ledger.watch_mirror(told.append)
         away = mirror.rename(mirror.with_name("away"))
         for _ in range(2):
             ledger.append(draft()).wait()

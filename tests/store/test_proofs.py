@@ -230,6 +230,25 @@ def test_each_change_of_what_was_signed_is_found(written: Path, change: str, sai
     assert said in problems(written)
 
 
+def test_a_proof_is_checked_before_it_is_given(written: Path) -> None:
+    tamper(written, "UPDATE events SET bytes = 'x'::BLOB WHERE seq = 2")
+    with Ledger.open(written, read_only=True) as ledger, pytest.raises(IntegrityError, match="event 2 is not what was"):
+        ledger.proofs.inclusion(2)
+    tamper(written, "UPDATE checkpoints SET size = size + 1000")
+    with Ledger.open(written, read_only=True) as ledger, pytest.raises(IntegrityError, match="stands as one of"):
+        ledger.proofs.inclusion(3)
+    with pytest.raises(IntegrityError, match="stands as one of"):
+        Ledger.open(written)
+
+
+def test_what_is_not_signed_is_counted(written: Path) -> None:
+    tamper(written, "DELETE FROM checkpoints WHERE size > ?", EVENTS - 1)
+    with Ledger.open(written, read_only=True) as ledger:
+        found = verify(ledger)
+        assert found.ok
+        assert found.unsigned == EVENTS - WIDTH - 20
+
+
 def test_a_checkpoint_signed_with_another_key_is_found(written: Path) -> None:
     secret = Ed25519PrivateKey.generate()
     with Ledger.open(written, read_only=True) as ledger:
