@@ -90,19 +90,9 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
     """Raise Invalid unless `proof` shows that the leaf with this hash is number `index` (from 0) under `root`."""
     if not 0 <= index < size:
         raise Invalid(f"entry {index} is not in a tree of {size}")
-    at, last, found = index, size - 1, leaf
-    for each in _hashes(proof):
-        if last == 0:
-            raise Invalid("the inclusion proof is too long")
-        if at & 1 or at == last:
-            found = node_hash(each, found)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
-        else:
-            found = node_hash(found, each)
-        at, last = at >> 1, last >> 1
-    if last:
-        raise Invalid("the inclusion proof is too short")
+    found = leaf
+    for each, left in _climb(index, size - 1, _hashes(proof), "inclusion"):
+        found = node_hash(each, found) if left else node_hash(found, each)
     if found != root:
         raise Invalid(f"entry {index} is not what the tree of {size} holds there")
 
@@ -126,18 +116,10 @@ def check_consistency(old: int, old_root: bytes, new: int, new_root: bytes, proo
     while at & 1:
         at, last = at >> 1, last >> 1
     first = second = path[0]
-    for each in path[1:]:
-        if last == 0:
-            raise Invalid("the consistency proof is too long")
-        if at & 1 or at == last:
-            first, second = node_hash(each, first), node_hash(each, second)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
-        else:
-            second = node_hash(second, each)
-        at, last = at >> 1, last >> 1
-    if last:
-        raise Invalid("the consistency proof is too short")
+    for each, left in _climb(at, last, path[1:], "consistency"):
+        if left:
+            first = node_hash(each, first)
+        second = node_hash(each, second) if left else node_hash(second, each)
     if first != old_root or second != new_root:
         raise Invalid(f"the tree of {new} did not grow out of the one of {old}: something before was changed")
 
@@ -482,6 +464,23 @@ def _number(text: str) -> int:
 
 def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _climb(at: int, last: int, path: Sequence[bytes], what: str) -> Iterator[tuple[bytes, bool]]:
+    """Each hash of a path from node `at` of a row that ends with `last` up to the root, and whether it stands left.
+
+    Raises Invalid if the path ends below the root, or goes on above it.
+    """
+    for each in path:
+        if last == 0:
+            raise Invalid(f"the {what} proof is too long")
+        left = bool(at & 1) or at == last
+        yield each, left
+        while left and not at & 1 and at:
+            at, last = at >> 1, last >> 1
+        at, last = at >> 1, last >> 1
+    if last:
+        raise Invalid(f"the {what} proof is too short")
 
 
 def _hashes(proof: Sequence[bytes]) -> list[bytes]:
