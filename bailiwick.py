@@ -2,12 +2,24 @@
 
 from runtime.contract.fake import FakeRun
 from runtime.contract.run import Run
-from runtime.contract.values import Example, Receipt, Ref, Staged, Verdict, Work
+from runtime.contract.values import Backoff, Example, Receipt, Ref, Staged, Verdict, Work
 from runtime.contract.workflow import Workflow, workflow
-from store.records.errors import BudgetExceeded, Denied, InDoubt, ModelFailed, Timeout, ToolFailed
+from store.records.errors import (
+    BudgetExceeded,
+    ChildFailed,
+    DeadLetter,
+    Denied,
+    InDoubt,
+    ModelFailed,
+    Timeout,
+    ToolFailed,
+)
 
 __all__ = [
+    "Backoff",
     "BudgetExceeded",
+    "ChildFailed",
+    "DeadLetter",
     "Denied",
     "Example",
     "FakeRun",

@@ -12,6 +12,7 @@ from typing import Any
 
 from runtime.conductor.approvals import Approvals
 from runtime.conductor.conductor import Conductor
+from runtime.conductor.controls import Controls
 from runtime.conductor.scope import CORE_VERSION, Agents, Memories, Services
 from runtime.contract.workflow import Workflow
 from runtime.gate.budgets import Amount, Budgets, Limits
@@ -32,6 +33,7 @@ from runtime.gateway.messages import (
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
 from store.ledger.ledger import Ledger
+from store.records.canonical import Json
 from store.records.errors import Denied
 from store.records.event import Draft
 from store.records.identity import User
@@ -97,6 +99,7 @@ class Core:
             inventory=world.inventory,
         )
         self.conductor = Conductor(self.ledger, services, world.workflows)
+        self.controls = Controls(self.conductor)
         workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
         self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
         self.ledger.watch_mirror(self._mirrored)
@@ -115,6 +118,30 @@ class Core:
     async def submit(self, submission: Submission, user: User) -> str:
         """Start a run; its id once the submission is on disk."""
         return await self.conductor.submit(submission, user)
+
+    async def cancel(self, run: str, user: User, reason: str) -> None:
+        """As Controls.cancel."""
+        await self.controls.cancel(run, user, reason)
+
+    async def pause(self, run: str, user: User, reason: str) -> None:
+        """As Controls.pause."""
+        await self.controls.pause(run, user, reason)
+
+    async def signal(self, run: str, name: str, value: Json, user: User) -> None:
+        """As Controls.signal."""
+        await self.controls.signal(run, name, value, user)
+
+    async def reply(self, run: str, step: str, value: Json, user: User) -> None:
+        """As Controls.answer."""
+        await self.controls.answer(run, step, value, user)
+
+    async def retry(self, run: str, user: User) -> str:
+        """As Controls.retry."""
+        return await self.controls.retry(run, user)
+
+    async def settle(self, run: str, step: str, happened: bool, value: Json, user: User, reason: str) -> str:
+        """As Controls.settle."""
+        return await self.controls.settle(run, step, happened, value, user, reason)
 
     async def resume(self, run: str = "") -> list[str]:
         """As Conductor.resume."""
@@ -177,7 +204,10 @@ class Core:
         await asyncio.to_thread(self.ledger.close)
 
     def _live(self, view: RunView) -> RunView:
-        waiting = any(entry.view["run"] == view.run for entry in self.approvals.waiting.values())
+        waits = self.conductor.live.get(view.run)
+        waiting = bool(waits and waits.waiting) or any(
+            entry.view["run"] == view.run for entry in self.approvals.waiting.values()
+        )
         return view.model_copy(update={"status": "waiting"}) if waiting and view.status == "running" else view
 
     def _loaded(self, models: Sequence[Mapping[str, Any]]) -> None:

@@ -4,25 +4,39 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.conductor.branch import Branch, current, within
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal
 from runtime.conductor.live import LiveRun
-from runtime.conductor.scope import CORE_VERSION, PARKS, Scope, Services
+from runtime.conductor.scope import CORE_VERSION, PARKS, Done, Scope, Services
+from runtime.conductor.turns import Turns
+from runtime.conductor.waits import Waits
 from runtime.contract.run import Run
 from runtime.contract.workflow import Workflow
 from runtime.gateway.messages import Submission
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json, canonical
-from store.records.errors import BailiwickError, Denied, ModelFailed, SettingsError, Timeout, Unreachable, describe
+from store.records.errors import (
+    BailiwickError,
+    ChildFailed,
+    DeadLetter,
+    Denied,
+    ModelFailed,
+    SettingsError,
+    Timeout,
+    Unreachable,
+    Waiting,
+    describe,
+)
 from store.records.event import Draft, Event
 from store.records.identity import User
 from store.records.kinds import Ended, Kind
 from store.records.labels import Classification, Integrity, Labels, trusted
 
+DEEPEST = 8
 ROUTING = "route"
 """The branch that the router's choice is on, so that a workflow's own steps are counted alike with and without it."""
 
@@ -40,42 +54,64 @@ class Conductor:
     services: Services
     workflows: Mapping[str, Workflow]
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    live: dict[str, Waits] = field(default_factory=dict)
+    closing: bool = False
 
     async def submit(self, submission: Submission, user: User) -> str:
         """Put a submission on disk and start its run. Raises SettingsError for an unknown workflow."""
-        if submission.workflow and submission.workflow not in self.workflows:
-            known = ", ".join(sorted(self.workflows))
-            raise SettingsError(f"no workflow {submission.workflow!r}", do=f"name one of: {known}")
-        if submission.workflow and (lacking := self._lacks(self.workflows[submission.workflow])):
-            what = f"the workflow {submission.workflow} needs tools that nobody offers: {', '.join(lacking)}"
-            raise SettingsError(what, do="name their tools file with --tools")
-        run = _run_id()
-        draft = Draft(
-            kind=Kind.RUN_SUBMITTED,
-            tenant=user.tenant,
-            unit=user.unit,
-            run=run,
-            actor="gateway",
-            actor_version=CORE_VERSION,
-            principal=user.name,
-            workflow=submission.workflow,
-            labels=trusted(user.tenant, "user"),
-        )
-        await self.ledger.append(draft, {**submission.model_dump(mode="json"), "user": user.json()}).durable()
-        self._drive(run)
+        if submission.workflow:
+            self._check(submission.workflow)
+        run, labels = _run_id(), trusted(user.tenant, "user")
+        await self._begin(run, user, labels, submission.model_dump(mode="json"))
         return run
 
+    async def child(self, parent: Scope, path: str, workflow: str, task: str, input: Json) -> Done:
+        """As Children.child. The child's id is the parent's and the step's, so that it is made once."""
+        run = f"{parent.run}-{path}"
+        if run.count("-") > DEEPEST:
+            raise SettingsError(f"a run may have at most {DEEPEST} runs above it", run)
+        if not self.ledger.run_events(run):
+            self._check(workflow)
+            submission = Submission(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
+            given = {"rights": _rights(parent), "attachments": list(parent.attachments)}
+            await self._begin(run, parent.user, parent.labels, submission.model_dump(mode="json") | given)
+        self._drive(run)
+        try:
+            await self.ended(run)
+        except asyncio.CancelledError:
+            if not parent.ending:
+                await self.stop(run, parent.stopping or Kind.RUN_CANCELLING, parent.user, "its parent was stopped")
+            raise
+        return self._came_to(run)
+
+    async def stop(self, run: str, kind: Kind, by: User, reason: str) -> None:
+        """Put on disk that a run is to be cancelled or paused, and see to it; one that is over stays as it is.
+
+        Returns when the run has stopped. What must not be broken off comes to its end before.
+        """
+        live = self.live.get(run)
+        if live is None or live.scope.over:
+            return
+        live.scope.stopping = kind
+        draft = replace(live.scope.draft(kind, actor="gateway"), principal=by.name)
+        await self.ledger.append(draft, {"reason": reason}).durable()
+        if not live.scope.over:
+            self.tasks[run].cancel()
+        await self.ended(run)
+
     def resume(self, only: str = "") -> list[str]:
-        """Bring back every open run that is not being driven, or the one whose id begins like `only`; their ids.
+        """Bring back every open run that is not paused, or the one whose id begins like `only`; their ids.
 
         Raises SettingsError if there is no such run, more than one, or it has ended.
         """
-        runs = [row.run for row in self.ledger.open_runs()]
         if only:
-            named = self.ledger.find_run(only).run
-            if named not in runs:
-                raise SettingsError("the run has ended, there is nothing to resume", named, "see `bailiwick runs show`")
-            runs = [named]
+            row = self.ledger.find_run(only)
+            if row.ended:
+                what = "the run has ended, there is nothing to resume"
+                raise SettingsError(what, row.run, "see `bailiwick runs show`")
+            runs = [row.run]
+        else:
+            runs = [row.run for row in self.ledger.open_runs() if row.status != "paused"]
         for run in runs:
             self._drive(run)
         return runs
@@ -86,8 +122,16 @@ class Conductor:
         if task is not None:
             await asyncio.wait([task])
 
+    async def begun(self, run: str) -> None:
+        """Wait until a run that is to be driven is."""
+        while run in self.tasks and run not in self.live:
+            await asyncio.sleep(0)
+
     async def close(self) -> None:
         """Stop driving. Runs stay open and resume at the next start."""
+        self.closing = True
+        for live in self.live.values():
+            live.scope.ending = True
         tasks = list(self.tasks.values())
         for task in tasks:
             task.cancel()
@@ -115,16 +159,29 @@ class Conductor:
         current.set(Branch())
         kind = Kind.RUN_STARTED if len(past) == 1 else Kind.RUN_RESUMED
         self.ledger.append(scope.draft(kind, labels=scope.labels))
-        live = LiveRun(scope)
+        waits = self.live[run] = Waits(scope)
         try:
-            scope.workflow = await self._chosen(scope, live, submission["workflow"])
+            await self._see_through(scope, LiveRun(scope, waits), submission["workflow"])
+        finally:
+            del self.live[run]
+            self._tell_parent(run)
+
+    async def _see_through(self, scope: Scope, live: LiveRun, named: str) -> None:
+        """Drive a run until it ends, is parked or is told to stop."""
+        try:
+            scope.workflow = await self._chosen(scope, live, named)
             limit = self.services.settings.run_timeout_s
-            late = Timeout(f"the run did not end within {limit:g} s", run, "raise run_timeout_s")
+            late = Timeout(f"the run did not end within {limit:g} s", scope.run, "raise run_timeout_s")
             status, outcome = await scope.clock.limit(self._work(scope, live), late)
             value = _plain(outcome, scope.workflow.name)
             scope.journal.check_passed()
         except PARKS as error:
             await self._park(scope, error)
+        except asyncio.CancelledError:
+            if scope.stopping is None or scope.ending:
+                raise
+            if scope.stopping == Kind.RUN_CANCELLING:
+                await self._end(scope, "cancelled", {"text": "the run was cancelled"})
         except BailiwickError as error:
             status = "denied" if isinstance(error, Denied) else "failed"
             await self._end(scope, status, {"error": describe(error), "text": str(error)})
@@ -159,23 +216,73 @@ class Conductor:
 
     async def _chosen(self, scope: Scope, live: LiveRun, named: str) -> Workflow:
         if named:
-            return self._workflow(named)
+            return self._workflow(named, scope)
         choices = {name: flow.description for name, flow in sorted(self.workflows.items()) if not self._lacks(flow)}
         before = scope.journal.steps.get(f"{ROUTING}.1")
         if before is not None:
             choices = before.arguments  # what was chosen stays chosen, whatever has been installed since
         elif len(choices) == 1:
-            return self._workflow(next(iter(choices)))
-        return self._workflow(await within(ROUTING, lambda: live.route(choices)))
+            return self._workflow(next(iter(choices)), scope)
+        return self._workflow(await within(ROUTING, lambda: live.route(choices)), scope)
 
     def _lacks(self, workflow: Workflow) -> list[str]:
         """The tools that a workflow names and no server offers."""
         return sorted(set(workflow.tools) - set(self.services.records))
 
-    def _workflow(self, name: str) -> Workflow:
-        if name not in self.workflows:
+    def _workflow(self, name: str, scope: Scope) -> Workflow:
+        """The workflow of this name, in the version that the run began with. Raises Unreachable."""
+        version = scope.journal.versions.get(name)
+        installed = self.workflows.get(name)
+        if installed is None:
             raise Unreachable(f"the run's workflow {name!r} is not installed here", do="start the runtime with it")
-        return self.workflows[name]
+        if version not in (None, installed.version):
+            what = f"the run began with version {version} of {name!r}, and here is version {installed.version}"
+            raise Unreachable(what, scope.run, f"start the runtime with version {version}, or cancel the run")
+        return installed
+
+    def _check(self, name: str) -> None:
+        """Raise SettingsError unless a run of this workflow can begin."""
+        if name not in self.workflows:
+            known = ", ".join(sorted(self.workflows))
+            raise SettingsError(f"no workflow {name!r}", do=f"name one of: {known}")
+        if lacking := self._lacks(self.workflows[name]):
+            what = f"the workflow {name} needs tools that nobody offers: {', '.join(lacking)}"
+            raise SettingsError(what, do="name their tools file with --tools")
+
+    async def _begin(self, run: str, user: User, labels: Labels, submission: dict[str, Any]) -> None:
+        draft = Draft(
+            kind=Kind.RUN_SUBMITTED,
+            tenant=user.tenant,
+            unit=user.unit,
+            run=run,
+            actor="gateway",
+            actor_version=CORE_VERSION,
+            principal=user.name,
+            workflow=submission["workflow"],
+            labels=labels,
+        )
+        await self.ledger.append(draft, {**submission, "user": user.json()}).durable()
+        self._drive(run)
+
+    def _came_to(self, run: str) -> Done:
+        """What a child run has come to, for its parent's step."""
+        ends = self.ledger.events(run=run, kinds=[Kind.RUN_ENDED])
+        if not ends:
+            raise Waiting("a run that this one began has not ended", run, "see `bailiwick runs show`")
+        last, outcome = ends[0], self._payload(ends[0])
+        if last.decision == "denied":
+            raise Denied(outcome["text"], run)
+        if not last.decision.startswith("completed"):
+            raise ChildFailed(f"the run that this one began ended as {last.decision}", run, "see `bailiwick runs show`")
+        return Done(outcome["value"], last.labels, {"cause": last.seq})
+
+    def _tell_parent(self, run: str) -> None:
+        """A parent that was parked because this run did not end goes on."""
+        parent = run.rpartition("-")[0]
+        if not parent or parent in self.tasks or self.closing:
+            return
+        if self.ledger.run_events(parent)[-1].kind == Kind.RUN_PARKED:
+            self._drive(parent)
 
     def _input(self, scope: Scope) -> tuple[Any, ...]:
         model = scope.workflow.input
@@ -183,7 +290,7 @@ class Conductor:
 
     def _scope(self, first: Event, submission: Json, journal: Journal) -> Scope:
         user = User.parse(submission["user"])
-        labels = trusted(user.tenant, "user")
+        labels = first.labels or Labels(user.tenant)
         if submission["attachments"]:
             labels = labels.join(Labels(user.tenant, Classification.INTERNAL, Integrity.UNTRUSTED, ("attachment",)))
         return Scope(
@@ -198,6 +305,10 @@ class Conductor:
             labels=labels,
             services=self.services,
             clock=Clock(self.services.settings.run_timeout_s),
+            turns=Turns(journal.steps),
+            children=self,
+            rights=None if submission.get("rights") is None else frozenset(submission["rights"]),
+            stopping=journal.stopping if journal.stopping == Kind.RUN_CANCELLING else None,
         )
 
     def _payload(self, event: Event) -> Json:
@@ -219,10 +330,13 @@ class Conductor:
 
     async def _park(self, scope: Scope, error: BailiwickError) -> None:
         """Leave the run open. On disk before anybody can resume it, for a resumed run reads its past from there."""
-        draft = scope.draft(Kind.RUN_PARKED, decision=type(error).__name__.lower())
+        step = scope.dead_letter if isinstance(error, DeadLetter) else ""
+        draft = scope.draft(Kind.RUN_PARKED, step, decision=type(error).__name__.lower())
+        scope.over = True
         await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
     async def _end(self, scope: Scope, status: Ended, payload: dict[str, Any]) -> None:
+        scope.over = True
         by = "" if not status.startswith("completed") else "model" if scope.by_model and not scope.by_rule else "rule"
         draft = scope.draft(Kind.RUN_ENDED, decision=status, labels=scope.labels)
         await self.ledger.append(draft, {**payload, "resolved_by": by}).durable()
@@ -236,6 +350,12 @@ UNROUTED = Workflow("", 0, unrouted, None, ())
 def _run_id() -> str:
     """A new run's id: sortable by time, unguessable in its second half."""
     return f"r{int(time.time()):08x}{uuid.uuid4().hex[:10]}"
+
+
+def _rights(parent: Scope) -> list[str] | None:
+    """The tools that a child run may use: those that its parent may. None: any."""
+    named = [frozenset(each) for each in (parent.workflow.tools or None, parent.rights) if each is not None]
+    return sorted(frozenset.intersection(*named)) if named else None
 
 
 def _plain(value: Any, workflow: str) -> Json:

@@ -5,6 +5,7 @@ that is recorded returns its result instead of doing the thing again. A step is 
 what was asked; when the two disagree the workflow has changed under a running run, and the run is parked.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -33,15 +34,25 @@ class Entry:
 class Journal:
     """All that a resumed run needs of its past.
 
-    `asked` is the fingerprint of whatever stands at a path, step or not; `commits` are the paths under which there are
-    effects; `passed` are those that the workflow has come by again. `requested` is the event that first asked a
-    person and `approvals` the one that answered, by approval.
+    `steps` are in the order in which they were completed. `asked` is the fingerprint of whatever stands at a path, step
+    or not; `commits` are the paths under which there are effects; `passed` are those that the workflow has come by
+    again. `requested` is the event that first asked a person and `approvals` the one that answered, by approval.
+    `waits` are the waits that began and `answers` what people answered, by step; `signals` those that no wait has
+    taken, by number; `retried` how often a person had a step tried anew; `versions` the version of each workflow that
+    the run began with; `stopping` the event that last told it to stop, if it has not gone on since.
     """
 
     steps: dict[str, Entry] = field(default_factory=dict)
     effects: dict[str, list[tuple[Event, Json]]] = field(default_factory=dict)
     approvals: dict[str, Event] = field(default_factory=dict)
     requested: dict[str, Event] = field(default_factory=dict)
+    waits: dict[str, tuple[Event, Json]] = field(default_factory=dict)
+    answers: dict[str, tuple[Event, Json]] = field(default_factory=dict)
+    signals: dict[int, tuple[Event, Json]] = field(default_factory=dict)
+    retried: Counter[str] = field(default_factory=Counter)
+    patches: set[str] = field(default_factory=set)
+    versions: dict[str, int] = field(default_factory=dict)
+    stopping: Kind | None = None
     asked: dict[str, str] = field(default_factory=dict)
     commits: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
@@ -55,14 +66,33 @@ class Journal:
         return journal
 
     def _add(self, event: Event, payload: Json) -> None:
+        if event.workflow_version:
+            self.versions.setdefault(event.workflow, event.workflow_version)
         match event.kind:
             case Kind.STEP_COMPLETED | Kind.REVIEW_COMPLETED | Kind.STEP_FAILED:
                 error = revive(**payload["error"]) if event.kind == Kind.STEP_FAILED else None
                 entry = Entry(event.fingerprint, payload.get("value"), event.labels, error, payload["arguments"])
                 self.steps[event.step] = entry
                 self.asked[event.step] = event.fingerprint
+                if payload["kind"] == "wait":
+                    self.signals.pop(event.cause, None)
             case Kind.STAGED | Kind.CHANGE_SET_DISCARDED | Kind.NOTE:
                 self.asked[event.step] = event.fingerprint
+            case Kind.WAIT_BEGUN | Kind.INPUT_REQUESTED:
+                self.waits[event.step] = event, payload
+                self.asked[event.step] = event.fingerprint
+            case Kind.INPUT_ANSWERED:
+                self.answers[event.step] = event, payload
+            case Kind.SIGNAL_RECEIVED:
+                self.signals[event.seq] = event, payload
+            case Kind.RUN_RETRIED:
+                self.retried[event.step] += 1
+            case Kind.RUN_PATCHED:
+                self.patches.add(event.decision)
+            case Kind.RUN_PAUSED | Kind.RUN_RESUMED if self.stopping != Kind.RUN_CANCELLING:
+                self.stopping = Kind(event.kind) if event.kind == Kind.RUN_PAUSED else None
+            case Kind.RUN_CANCELLING:
+                self.stopping = Kind.RUN_CANCELLING
             case Kind.EFFECT_INTENT | Kind.EFFECT_OUTCOME | Kind.EFFECT_IN_DOUBT:
                 self.effects.setdefault(event.step, []).append((event, payload))
                 self.commits.add(event.step.rpartition(".")[0])

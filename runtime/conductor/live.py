@@ -1,25 +1,26 @@
 """The Run that workflows really get: every method is a step of the conductor's."""
 
-import asyncio
 import random as dice
 import uuid as ids
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from runtime.agents.proposal import Turn
-from runtime.conductor.branch import current, within
+from runtime.conductor.branch import current
 from runtime.conductor.changes import ChangeSet, staged_here
+from runtime.conductor.concurrent import first, gather
 from runtime.conductor.journal import fingerprint
 from runtime.conductor.meter import columns, most_tokens, told
 from runtime.conductor.scope import Done, Scope
 from runtime.conductor.thinking import Brief, Thinking
-from runtime.contract.run import M, Run
-from runtime.contract.values import Example, Receipt, Staged, Verdict, Work, record
+from runtime.conductor.waits import Waits
+from runtime.contract.run import USUAL, M, Run
+from runtime.contract.values import Backoff, Example, Receipt, Staged, Verdict, Work, record
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import ModelFailed, SettingsError, ToolFailed
+from store.records.errors import DeadLetter, ModelFailed, SettingsError, Timeout, ToolFailed
 from store.records.kinds import Kind
 
 T = TypeVar("T")
@@ -28,11 +29,12 @@ T = TypeVar("T")
 class LiveRun(Run):
     """One run, live or replayed: the workflow cannot tell."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, waits: Waits) -> None:
         self._scope = scope
         staged_here.set(ChangeSet(scope))
         self._turns: list[Turn] = []
         self._thinking = Thinking(scope, self._turns)
+        self._waits = waits
         self.id, self.user, self.task = scope.run, scope.user, scope.task
         self.attachments, self.tools = scope.attachments, _usable(scope)
 
@@ -136,11 +138,22 @@ class LiveRun(Run):
         return float(await self._value("random", dice.SystemRandom().random))
 
     async def sleep(self, seconds: float) -> None:
-        async def live(_path: str) -> Done:
-            await asyncio.sleep(seconds)
-            return Done(None)
+        await self._waits.sleep(seconds)
 
-        await self._scope.step("sleep", "", seconds, live)
+    async def wait(self, signal: str, schema: type[M]) -> M:
+        return _model(schema, await self._waits.signal(signal), f"the signal {signal!r}")
+
+    async def input(self, schema: type[M], question: str, *, to: str = "", expires_s: float | None = None) -> M:
+        value = await self._waits.answer(question, schema.model_json_schema(), to, expires_s)
+        return _model(schema, value, "the answer")
+
+    async def child(self, workflow: str, task: str, input: BaseModel | None = None) -> Any:
+        scope, given = self._scope, None if input is None else input.model_dump(mode="json")
+
+        async def live(path: str) -> Done:
+            return await scope.children.child(scope, path, workflow, task, given)
+
+        return record(await scope.step("child", workflow, {"task": task, "input": given}, live))
 
     async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
         async def live(_path: str) -> Done:
@@ -150,18 +163,33 @@ class LiveRun(Run):
         return value
 
     async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
+        return await gather(self._scope, branches)
+
+    async def first(self, *branches: Callable[[], Awaitable[T]]) -> tuple[int, T]:
+        return await first(self._scope, branches)
+
+    async def retry(self, branch: Callable[[], Awaitable[T]], backoff: Backoff = USUAL) -> T:
         path = current.get().next()
-        sets = [ChangeSet(self._scope) for _ in branches]
+        allowed = backoff.attempts * (1 + self._scope.journal.retried[path])
+        for attempt in range(1, allowed + 1):
+            try:
+                return (await self.first(branch))[1]
+            except (ToolFailed, Timeout) as error:
+                last = error
+            if attempt < allowed:
+                await self.sleep(backoff.pause(attempt, await self.random()))
+        self._scope.dead_letter = path
+        what = f"a step failed {allowed} times, the last time with: {last.what}"
+        raise DeadLetter(what, f"run {self.id}, step {path}", "see to it, then `bailiwick runs retry`")
 
-        async def alone(index: int, branch: Callable[[], Awaitable[T]]) -> T:
-            staged_here.set(sets[index])  # in this task's own context
-            return await within(f"{path}.{index + 1}", branch)
-
-        try:
-            return await _all([alone(index, branch) for index, branch in enumerate(branches)])
-        finally:
-            for each in sets:
-                self._changes.take_over(each)
+    def patched(self, name: str) -> bool:
+        scope = self._scope
+        if name not in scope.patches:
+            known = name in scope.journal.patches
+            scope.patches[name] = known or not scope.turns.replaying
+            if scope.patches[name] and not known:
+                scope.services.recorder.append(scope.draft(Kind.RUN_PATCHED, decision=name))
+        return scope.patches[name]
 
     def emit(self, text: str) -> None:
         path = current.get().next()
@@ -188,10 +216,9 @@ def _usable(scope: Scope) -> tuple[str, ...]:
     return tuple(sorted(set(records) - reconcilers))
 
 
-async def _all(tasks: Sequence[Awaitable[T]]) -> list[T]:
-    """The results of all; the first error is raised when every branch has ended, so that none is left running."""
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
+def _model(schema: type[M], value: Json, what: str) -> M:
+    """What a person or program sent, as the workflow declared it. Raises SettingsError without repeating any of it."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise SettingsError(f"{what} does not fit {schema.__name__}", f"{error.error_count()} wrong") from None

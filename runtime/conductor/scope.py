@@ -3,16 +3,18 @@
 Everything a run does goes through `step`: replayed if it is recorded, else done and recorded.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from runtime.agents.proposal import AskContext, ModelCall, Proposal, ReviewContext, RouteContext, WorkContext
 from runtime.conductor.branch import current
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal, fingerprint
 from runtime.conductor.meter import Meter, columns, told
+from runtime.conductor.turns import Turns
 from runtime.contract.workflow import Workflow
 from runtime.gate.build import Gatehouse
 from runtime.gate.call import ToolCall
@@ -30,6 +32,16 @@ from tools.record import ToolRecord
 CORE_VERSION = "1"
 PARKS = (Waiting, Unreachable, ReplayMismatch)
 """Errors that a later attempt may get past: they are no step's result, and the run that meets one stays open."""
+
+
+T = TypeVar("T")
+
+
+def raise_parking(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Raise what must be settled before anything else, if a task met it; and look at every error, as asyncio asks."""
+    for error in [task.exception() for task in tasks if not task.cancelled()]:
+        if isinstance(error, PARKS):
+            raise error
 
 
 class Agents(Protocol):
@@ -70,6 +82,14 @@ class Approver(Protocol):
         ...
 
 
+class Children(Protocol):
+    """Where a run has other runs made and awaits them."""
+
+    async def child(self, parent: "Scope", path: str, workflow: str, task: str, input: Json) -> "Done":
+        """What the run that belongs to this step of `parent` comes to; begun, if it is not yet."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """What the core lends to its runs."""
@@ -101,7 +121,12 @@ class Done:
 
 @dataclass
 class Scope:
-    """One run."""
+    """One run.
+
+    `rights` are the tools that it may use at all (None: any), `dead_letter` is the step that failed too often,
+    `patches` what `patched` has answered. `stopping` is the event that told the run to stop before its next step;
+    `ending` says that the runtime ends, `over` that the run does.
+    """
 
     run: str
     user: User
@@ -113,10 +138,18 @@ class Scope:
     labels: Labels
     services: Services
     clock: Clock
+    turns: Turns
+    children: "Children"
     input: Json = None
+    rights: frozenset[str] | None = None
     by_rule: bool = False
     by_model: bool = False
     denial: Denied | None = None
+    dead_letter: str = ""
+    patches: dict[str, bool] = field(default_factory=dict)
+    stopping: Kind | None = None
+    ending: bool = False
+    over: bool = False
 
     def draft(self, kind: Kind, step: str = "", actor: str = "", **facts: Any) -> Draft:
         """A draft with everything that is the same for all events of this run."""
@@ -150,6 +183,8 @@ class Scope:
         """
         if self.workflow.tools and name not in self.workflow.tools:
             raise SettingsError(f"the workflow {self.workflow.name} does not name this tool", name, "add it to `tools`")
+        if self.rights is not None and name not in self.rights:
+            raise SettingsError("the run that began this one may not use this tool", name, "add it to `tools` there")
         record = self.services.records.get(name)
         if record is None:
             raise Unreachable("no such tool", name, "see `bailiwick tools list`")
@@ -175,16 +210,12 @@ class Scope:
         mark = fingerprint(kind, name, arguments)
         entry = self.journal.take(path, mark, f"{kind} {name}")
         if entry is not None:
+            await self.turns.take(path)
             self.absorb(entry.labels)
             if entry.error is not None:
                 raise self._noted(entry.error)
             return entry.value
-        try:
-            done = await live(path)
-        except PARKS:
-            raise
-        except BailiwickError as error:
-            done = Done(None, self.labels, error=error)
+        done = await self._away(path, live)
         self.absorb(done.labels)
         payload = {"kind": kind, "name": name, "by": by, "arguments": arguments, "detail": done.detail}
         facts = {**done.facts, "fingerprint": mark, "labels": done.labels or self.labels}
@@ -196,6 +227,25 @@ class Scope:
         payload["value"] = parse(canonical(done.value))  # as a replay will find it: keys in another order, say
         self.services.recorder.append(self.draft(event, path, actor, **facts), payload)
         return payload["value"]
+
+    async def _away(self, path: str, live: Callable[[str], Awaitable[Done]]) -> Done:
+        """Do a step while other branches may run. What it began in an earlier life it goes on with at once."""
+        begun = path in self.journal.commits
+        await self.turns.leave(at_once=begun)
+        try:
+            if self.stopping and not begun:
+                raise asyncio.CancelledError
+            done = await live(path)
+        except BailiwickError as error:
+            if isinstance(error, PARKS):
+                self.turns.break_in()
+                raise
+            done = Done(None, self.labels, error=error)
+        except BaseException:
+            self.turns.break_in()
+            raise
+        await self.turns.come_back()
+        return done
 
     def _noted(self, error: BailiwickError) -> BailiwickError:
         """The error; a denial is remembered, for no fallback may run after one, even if the workflow catches it."""
@@ -258,6 +308,18 @@ class Scope:
         for call in calls:
             draft = self.draft(Kind.MODEL_CALLED, step, actor, labels=self.labels, **columns(call))
             self.services.recorder.append(draft, told(call))
+
+    async def unbroken(self, work: Coroutine[Any, Any, T]) -> T:
+        """`work`, which a cancellation of the run or of a branch waits for; only the runtime's end breaks it off."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self.ending:
+                task.cancel()
+            await asyncio.wait([task])
+            raise_parking([task])
+            raise
 
     async def durable(self, draft: Draft, payload: Json = None) -> None:
         """Record and wait until it is on disk."""

@@ -22,8 +22,9 @@ from runtime.agents.proposal import (
     Turn,
     WorkContext,
 )
+from runtime.conductor.arguments import check
 from runtime.conductor.branch import current, within
-from runtime.conductor.changes import check, staged_here
+from runtime.conductor.changes import staged_here
 from runtime.conductor.meter import columns, most_tokens, told
 from runtime.conductor.scope import Done, Scope
 from runtime.contract.values import Example, Staged, Verdict, Work, record

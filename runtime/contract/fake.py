@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from runtime.contract.run import M, Run
-from runtime.contract.values import Example, Receipt, Ref, Staged, Verdict, Work, record
+from runtime.contract.run import USUAL, M, Run
+from runtime.contract.values import Backoff, Example, Receipt, Ref, Staged, Verdict, Work, record
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import Denied, ModelFailed, SettingsError
+from store.records.errors import BailiwickError, DeadLetter, Denied, ModelFailed, SettingsError, Timeout, ToolFailed
 from store.records.identity import User
 
 T = TypeVar("T")
@@ -27,8 +27,10 @@ Tool = Callable[..., Json]
 class FakeRun(Run):
     """A Run for tests.
 
-    `world` maps a tool's name to a function of its arguments. `answers` are popped by `route`, `ask` and `work` in
-    turn; an exception among them is raised. `approve` is the reviewer's and `allow` the policy's word.
+    `world` maps a tool's name to a function of its arguments. `answers` are popped by `route`, `ask`, `work` and
+    `input` in turn; an exception among them is raised. `approve` is the reviewer's and `allow` the policy's word.
+    `signals` are those to come, by name; `children` maps a workflow to a function of a task and an input; `patches`
+    says which changes the run is too old for. Time is `clock`, which only sleeping moves.
     """
 
     task: str = "a task"
@@ -39,6 +41,9 @@ class FakeRun(Run):
     approve: bool = True
     allow: bool = True
     clock: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    signals: Mapping[str, list[Any]] = field(default_factory=dict)
+    children: Mapping[str, Callable[[str, Json], Json]] = field(default_factory=dict)
+    patches: Mapping[str, bool] = field(default_factory=dict)
 
     id: str = "fake"
     user: User = field(default_factory=lambda: User("tester", 1000, "test", "test"))
@@ -152,8 +157,66 @@ class FakeRun(Run):
         value: T = parse(canonical(compute(*arguments)))
         return value
 
+    async def wait(self, signal: str, schema: type[M]) -> M:
+        if not self.signals.get(signal):
+            raise Never(f"FakeRun has no signal {signal!r} left", do="give it one in `signals`")
+        return _fitting(schema, self.signals[signal].pop(0), f"the signal {signal!r}")
+
+    async def input(self, schema: type[M], question: str, *, to: str = "", expires_s: float | None = None) -> M:
+        return _fitting(schema, self._answer(f"input {question!r}"), "the answer")
+
+    async def child(self, workflow: str, task: str, input: BaseModel | None = None) -> Any:
+        if workflow not in self.children:
+            raise SettingsError(f"FakeRun has no workflow {workflow!r}", do="give it one in `children`")
+        return record(self.children[workflow](task, None if input is None else input.model_dump(mode="json")))
+
     async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
         return [await branch() for branch in branches]
 
+    async def first(self, *branches: Callable[[], Awaitable[T]]) -> tuple[int, T]:
+        """The branch that sleeps the least. All of them are run, one after another."""
+        begun, staged = self.clock, list(self.staged)
+        ends: list[tuple[datetime, int, list[Staged], T | BailiwickError]] = []
+        for index, branch in enumerate(branches):
+            self.clock, self.staged = begun, list(staged)
+            try:
+                result: T | BailiwickError = await branch()
+            except Never as never:
+                if len(branches) == 1:
+                    raise
+                ends.append((datetime.max.replace(tzinfo=UTC), index, self.staged, never))
+                continue
+            except BailiwickError as error:
+                result, self.staged = error, list(staged)
+            ends.append((self.clock, index, self.staged, result))
+        self.clock, winner, self.staged, value = min(ends, key=lambda end: end[:2])
+        if isinstance(value, BailiwickError):
+            raise value
+        return winner, value
+
+    async def retry(self, branch: Callable[[], Awaitable[T]], backoff: Backoff = USUAL) -> T:
+        for attempt in range(1, backoff.attempts + 1):
+            try:
+                return (await self.first(branch))[1]
+            except (ToolFailed, Timeout) as error:
+                last = error
+            if attempt < backoff.attempts:
+                await self.sleep(backoff.pause(attempt, 1.0))
+        raise DeadLetter(f"a step failed {backoff.attempts} times, the last time with: {last.what}")
+
+    def patched(self, name: str) -> bool:
+        return self.patches.get(name, True)
+
     def emit(self, text: str) -> None:
         self.emitted.append(text)
+
+
+class Never(SettingsError):
+    """What is waited for does not come in this test."""
+
+
+def _fitting(schema: type[M], value: Any, what: str) -> M:
+    try:
+        return schema.model_validate(value.model_dump() if isinstance(value, BaseModel) else value)
+    except ValidationError as error:
+        raise SettingsError(f"{what} does not fit {schema.__name__}", f"{error.error_count()} wrong") from None

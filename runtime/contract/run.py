@@ -1,7 +1,7 @@
 """The Run: everything a workflow may do. A workflow's code is pure but for these methods.
 
-Every method but the last group is a step: its result is recorded, and a run that is resumed gets the recorded result
-instead of doing the thing again.
+A method that is awaited is a step, or made of steps: its result is recorded, and a run that is resumed gets the
+recorded result instead of doing the thing again. Steps are taken at once only through `gather` and `first`.
 """
 
 from abc import ABC, abstractmethod
@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from runtime.contract.values import Example, Receipt, Staged, Verdict, Work
+from runtime.contract.values import Backoff, Example, Receipt, Staged, Verdict, Work
 from store.records.canonical import Json
+from store.records.errors import Timeout
 from store.records.identity import User
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
+USUAL = Backoff()
 
 
 class Run(ABC):
@@ -105,18 +107,77 @@ class Run(ABC):
         """A fresh random number from 0 up to 1."""
 
     @abstractmethod
-    async def sleep(self, seconds: float) -> None:
-        """Wait. A run that is resumed in the middle of it waits anew; one that had waited does not."""
-
-    @abstractmethod
     async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
         """The result of a pure computation, recorded. Result and arguments are JSON."""
 
-    # the rest
+    # waiting. A run that waits costs nothing, takes as long as it takes, and outlives the runtime
+
+    @abstractmethod
+    async def sleep(self, seconds: float) -> None:
+        """Wait until a time that is fixed when the sleep begins, whatever happens to the runtime meanwhile."""
+
+    @abstractmethod
+    async def wait(self, signal: str, schema: type[M]) -> M:
+        """The next signal of this name that the run was or will be sent. Raises SettingsError if it does not fit.
+
+        A signal that comes before the wait is kept for it; each is taken once, in the order in which they came.
+        """
+
+    @abstractmethod
+    async def input(self, schema: type[M], question: str, *, to: str = "", expires_s: float | None = None) -> M:
+        """A person's answer to a question; `to` names who may give it, a user or a role (empty: the run's own user).
+
+        Raises Timeout if nobody has answered after `expires_s` seconds.
+        """
+
+    @abstractmethod
+    async def child(self, workflow: str, task: str, input: BaseModel | None = None) -> Any:
+        """The result of a run of its own, for the same user and with this run's labels, which it joins to its own.
+
+        It may use no tool that this workflow may not. Raises ChildFailed unless it ends as completed.
+        """
+
+    # branches
 
     @abstractmethod
     async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
         """Run branches at once, each with step ids of its own; results in the order of the branches."""
+
+    @abstractmethod
+    async def first(self, *branches: Callable[[], Awaitable[T]]) -> tuple[int, T]:
+        """Run branches at once until one ends: its index and its result, or its error.
+
+        The others are stopped at their next await, what they staged is thrown away; but a commit is never broken off.
+        """
+
+    async def limit(self, seconds: float, branch: Callable[[], Awaitable[T]]) -> T:
+        """What `branch` comes to. Raises Timeout if that takes longer than `seconds`, and stops it as `first` does."""
+
+        async def late() -> Any:
+            await self.sleep(seconds)
+
+        index, value = await self.first(branch, late)
+        if index == 1:
+            raise Timeout(f"a step did not end within {seconds:g} s", self.id)
+        result: T = value
+        return result
+
+    @abstractmethod
+    async def retry(self, branch: Callable[[], Awaitable[T]], backoff: Backoff = USUAL) -> T:
+        """What `branch` comes to, tried again after ToolFailed and Timeout, with longer and longer pauses.
+
+        Raises DeadLetter when `backoff` allows no more; uncaught, it parks the run until `bailiwick runs retry`. What a
+        failed attempt staged is thrown away.
+        """
+
+    # the rest
+
+    @abstractmethod
+    def patched(self, name: str) -> bool:
+        """Whether this run takes the changed way: true for a run that had not come by here when the change was made.
+
+        The way to change a workflow that has open runs without a new version of it.
+        """
 
     @abstractmethod
     def emit(self, text: str) -> None:

@@ -1,9 +1,11 @@
 """The values that steps of a workflow give back."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
 
 from store.records.canonical import Json
+from store.records.errors import SettingsError
 
 
 class Record(dict[str, Any]):
@@ -72,6 +74,33 @@ class Example:
     situation: str
     tool: str
     arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often a step is tried, and the pauses in between: `first_s` seconds, then `factor` times longer each time.
+
+    No pause is longer than `most_s`; each is multiplied by a random number from 0.5 to 1, so that those that failed
+    together do not come back together (as AWS describes under exponential backoff and jitter).
+    """
+
+    attempts: int = 3
+    first_s: float = 1.0
+    factor: float = 2.0
+    most_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would never try, or never pause."""
+        if self.attempts < 1 or not (0 <= self.first_s <= self.most_s < inf and 1 <= self.factor < inf):
+            raise SettingsError("a backoff needs attempts of 1 or more, 0 <= first_s <= most_s and factor of 1 or more")
+
+    def pause(self, failed: int, chance: float) -> float:
+        """The seconds to wait after so many failed attempts; `chance` is from 0 up to 1."""
+        try:
+            grown = self.first_s * self.factor ** (failed - 1)
+        except OverflowError:
+            grown = self.most_s
+        return min(self.most_s, grown) * (0.5 + chance / 2)
 
 
 @dataclass(frozen=True, slots=True)

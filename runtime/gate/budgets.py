@@ -154,9 +154,11 @@ class Budgets:
 
     def forget(self, run: str) -> None:
         """Drop the account of a run that has ended; its user's stays."""
+        self._calls_seen.pop(run, None)
+        if "-" in run:
+            return
         account = _run_account(run)
         self._used.pop(account, None)
-        self._calls_seen.pop(run, None)
         if not any(account in each.accounts for each in self._open.values()):
             self._held.pop(account, None)
 
@@ -173,4 +175,5 @@ class Budgets:
 
 
 def _run_account(run: str) -> str:
-    return f"run {run}"
+    """A run that another began spends of the budget of the first of them, whose id its own begins with."""
+    return f"run {run.partition('-')[0]}"

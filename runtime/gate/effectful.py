@@ -57,13 +57,19 @@ class Effectful(Gate):
         self._busy: set[tuple[str, str]] = set()
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Learn from the ledger which effects have an intent and which of those an outcome."""
+        """Learn from the ledger which effects have an intent, which of those an outcome, and which did not happen."""
         for event in events:
             if event.kind == Kind.EFFECT_INTENT:
                 self._open[event.run, event.step] = event
             elif event.kind == Kind.EFFECT_OUTCOME:
                 self._open.pop((event.run, event.step), None)
                 self._done.add((event.run, event.step))
+            elif event.kind == Kind.EFFECT_SETTLED and event.decision == "not":
+                self._open.pop((event.run, event.step), None)
+
+    def open_intents(self, run: str) -> list[Event]:
+        """The intents of a run that have no outcome, in order: under way, or in doubt."""
+        return sorted((each for place, each in self._open.items() if place[0] == run), key=lambda each: each.seq)
 
     def forget(self, run: str) -> None:
         """Drop what is known of a run that has ended, but for effects without an outcome."""

@@ -30,10 +30,10 @@ _RUN_COLUMNS = (
 class RunRow:
     """One run, summed up from its events.
 
-    `status` is how it ended, or `running`, `waiting` (an approval is not answered) or `parked` (its last event says
-    so). `epoch` is its last event's: a run that none of this epoch's events tells of is driven by nobody. Times are UTC
-    ISO 8601; `submission` and `outcome` are the payload ids of its first event and of
-    its last, empty if there is none. `model_calls` counts events with a model digest and tokens.
+    `status` is how it ended, or `running`, `waiting` (for a person, a signal or a time), `paused`, or `parked` (its
+    last event says so). `epoch` is its last event's: a run that none of this epoch's events tells of is driven by
+    nobody. Times are UTC ISO 8601; `submission` and `outcome` are the payload ids of its first event and of its last,
+    empty if there is none. `model_calls` counts events with a model digest and tokens.
     """
 
     run: str
@@ -121,8 +121,13 @@ class Reader:
 
     def find_run(self, beginning: str) -> RunRow:
         """The one run whose id begins so. Raises SettingsError if there is none, or more than one."""
-        query = f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' AND starts_with(run, ?) LIMIT 2"
-        found = self._runs(query, [beginning]) if beginning else []
+        # A run that another began is called as that one and its step: it is meant only if the beginning reaches so far.
+        query = (
+            f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' AND starts_with(run, ?) "
+            "AND (run = ? OR NOT contains(substr(run, len(?) + 1), '-')) ORDER BY run <> ? LIMIT 2"
+        )
+        found = self._runs(query, [beginning] * 4) if beginning else []
+        found = [row for row in found if row.run == beginning] or found
         if len(found) != 1:
             what = "several runs begin" if found else "no run begins"
             raise SettingsError(f"{what} with {beginning[:64]!r}", do="`bailiwick runs list` shows them")

@@ -51,6 +51,10 @@ _LATER = ("tiles", "checkpoints")
 PROJECTED = ", ".join(f"strftime(time, {TIME}) AS time" if name == "time" else f'"{name}"' for name in FIELDS)
 """The select list that gives the fields as an event's JSON has them, with the labels as canonical text."""
 
+_MOVES = (str(Kind.RUN_STARTED), str(Kind.RUN_RESUMED), str(Kind.RUN_PAUSED))
+_ASKED = (str(Kind.APPROVAL_REQUESTED), str(Kind.INPUT_REQUESTED))
+_ANSWERED = (str(Kind.APPROVAL_ANSWERED), str(Kind.INPUT_ANSWERED))
+
 RUNS = f"""
     SELECT run,
         any_value(tenant) FILTER (kind = '{Kind.RUN_SUBMITTED}') AS tenant,
@@ -60,8 +64,9 @@ RUNS = f"""
         CASE WHEN count(*) FILTER (kind = '{Kind.RUN_ENDED}') > 0
                 THEN any_value(decision) FILTER (kind = '{Kind.RUN_ENDED}')
             WHEN count(*) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest) > 0 THEN 'parked'
-            WHEN count(*) FILTER (kind = '{Kind.APPROVAL_REQUESTED}')
-                > count(*) FILTER (kind = '{Kind.APPROVAL_ANSWERED}') THEN 'waiting'
+            WHEN arg_max(kind, seq) FILTER (kind IN {_MOVES}) = '{Kind.RUN_PAUSED}' THEN 'paused'
+            WHEN count(*) FILTER (kind IN {_ASKED}) > count(*) FILTER (kind IN {_ANSWERED}) THEN 'waiting'
+            WHEN count(*) FILTER (kind = '{Kind.WAIT_BEGUN}' AND seq = newest) > 0 THEN 'waiting'
             ELSE 'running' END AS status,
         min(time) AS started,
         max(time) FILTER (kind = '{Kind.RUN_ENDED}') AS ended,

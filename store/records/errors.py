@@ -82,6 +82,14 @@ class InDoubt(Waiting):
     """An effect has an intent and no outcome, and its tool cannot say whether it happened."""
 
 
+class DeadLetter(Waiting):
+    """A step failed as often as it may be tried; the run is parked until a person has it tried again."""
+
+
+class ChildFailed(BailiwickError):
+    """A child run ended, but not as completed."""
+
+
 class ModelFailed(BailiwickError):
     """The model did not get there: no fitting answer, allowance spent, timeout, or the reviewer's no."""
 

@@ -13,6 +13,10 @@ class Kind(StrEnum):
     RUN_STARTED = "run.started"
     RUN_RESUMED = "run.resumed"
     RUN_PARKED = "run.parked"
+    RUN_PAUSED = "run.paused"
+    RUN_CANCELLING = "run.cancelling"
+    RUN_RETRIED = "run.retried"
+    RUN_PATCHED = "run.patched"
     RUN_ENDED = "run.ended"
     STEP_COMPLETED = "step.completed"
     STEP_FAILED = "step.failed"
@@ -22,9 +26,14 @@ class Kind(StrEnum):
     REVIEW_COMPLETED = "review.completed"
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_ANSWERED = "approval.answered"
+    WAIT_BEGUN = "wait.begun"
+    SIGNAL_RECEIVED = "signal.received"
+    INPUT_REQUESTED = "input.requested"
+    INPUT_ANSWERED = "input.answered"
     EFFECT_INTENT = "effect.intent"
     EFFECT_OUTCOME = "effect.outcome"
     EFFECT_IN_DOUBT = "effect.in-doubt"
+    EFFECT_SETTLED = "effect.settled"
     MIRROR_CHANGED = "mirror.changed"
     MODEL_LOADED = "model.loaded"
     MODEL_CALLED = "model.called"
@@ -34,6 +43,7 @@ class Kind(StrEnum):
 Ended = Literal["completed", "completed-by-fallback", "denied", "failed", "cancelled"]
 """How a run ended: the `decision` of its `run.ended`."""
 
-Status = Ended | Literal["running", "interrupted", "waiting", "parked"]
+Status = Ended | Literal["running", "interrupted", "waiting", "paused", "parked"]
 """How a run stands. An open one is driven (`running`) or not (`interrupted`: the runtime that drove it is gone), waits
-for a person, or is parked until whatever its last event names is put right."""
+(for a person, a signal or a time), is paused until somebody resumes it, or is parked until whatever its last event
+names is put right."""

@@ -136,6 +136,16 @@ def toolset(site: Site) -> FunctionToolset:
         site.act("page_on_call", key, message=message)
         return {"done": "page_on_call"}
 
+    @tools.tool(**LOCAL, key_argument="key", reconcile="ops.effect_status", compensate="ops.move_back")
+    def move(what: str, to: str, key: str) -> dict[str, str]:
+        site.act("move", key, what=what, to=to)
+        return {"done": "move"}
+
+    @tools.tool(**LOCAL, key_argument="key", reconcile="ops.effect_status")
+    def move_back(what: str, undoes: str, key: str) -> dict[str, str]:
+        site.act("move_back", key, what=what, undoes=undoes)
+        return {"done": "move_back"}
+
     @tools.tool(key_argument="key")
     def send_mail(to: str, key: str) -> dict[str, str]:
         site.act("send_mail", key, to=to)

@@ -227,7 +227,10 @@ async def test_a_tool_that_refuses_an_effect(live: Any, site: Any) -> None:
 
     async with live(flow(careful)) as life:
         view = await life.run("flow")
-        assert (view.status, view.outcome) == ("completed", "the tool refused the effect")
+        assert (view.status, view.outcome) == (
+            "completed",
+            "the tool refused the effect; ops.restart_service stays, nothing undoes it",
+        )
     assert [tool for tool, _, _ in site.effects()] == ["restart_service"]
 
 

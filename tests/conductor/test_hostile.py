@@ -7,7 +7,7 @@ import pytest
 from models.request import Completion, Embedding, Request
 from runtime.agents.proposal import Allowance, Change, ReviewContext
 from runtime.agents.reviewer import Reviewer
-from runtime.conductor.changes import check
+from runtime.conductor.arguments import check
 from store.records.errors import SettingsError
 
 FACTS = {"target": "orders", "target_known": True, "target_examined": True}

@@ -147,7 +147,7 @@ async def test_one_branch_fails_and_the_others_end_first(live: Any, site: Any) -
 
 async def test_a_run_that_takes_too_long_fails_as_a_timeout(live: Any) -> None:
     async def endless(run: Run) -> None:
-        await run.gather(lambda: run.sleep(60), lambda: run.sleep(60))
+        await run.gather(lambda: asyncio.sleep(60), lambda: asyncio.sleep(60))
 
     async with live(flow(endless, by_rule), run_timeout_s=0.05) as life:
         view = await life.run("flow")

@@ -1,0 +1,196 @@
+"""What people do to a run from outside: cancel, pause, signal, answer, retry, settle. Each is an event first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.conductor.conductor import Conductor
+from runtime.conductor.scope import CORE_VERSION
+from runtime.conductor.waits import Question
+from runtime.gate.recorder import Pending
+from store.ledger.reader import RunRow
+from store.records.canonical import Json
+from store.records.errors import Denied, SettingsError
+from store.records.event import Draft, Event
+from store.records.identity import User
+from store.records.kinds import Kind
+from store.records.labels import Classification, Integrity, Labels, trusted
+from tools.schema import Checker
+
+SHOW = "see `bailiwick runs show`"
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls of one core's runs. Every method raises SettingsError if there is no such run, or it has ended, and
+    Denied if the caller may not do this."""
+
+    conductor: Conductor
+
+    async def cancel(self, run: str, by: User, reason: str) -> None:
+        """End a run before its next step, its children with it. An effect under way comes to its outcome before.
+
+        Raises SettingsError if nobody knows whether one of its effects happened.
+        """
+        row = await self._open(run, by)
+        if row.run in self.conductor.live:
+            await self.conductor.stop(row.run, Kind.RUN_CANCELLING, by, reason)
+            return
+        self._check_settled(row.run)
+        await self._told(row, Kind.RUN_CANCELLING, by, {"reason": reason}).durable()
+        for child in self._children(row.run):
+            await self.cancel(child, by, reason)
+        ended = {"text": "the run was cancelled", "resolved_by": ""}
+        await self._told(row, Kind.RUN_ENDED, by, ended, "cancelled").durable()
+
+    async def pause(self, run: str, by: User, reason: str) -> None:
+        """Stop a run before its next step, its children with it, until it is resumed by its name."""
+        row = await self._open(run, by)
+        if row.status == "paused":
+            raise SettingsError("the run is paused already", row.run, "`bailiwick runs resume` lets it go on")
+        if row.run in self.conductor.live:
+            await self.conductor.stop(row.run, Kind.RUN_PAUSED, by, reason)
+        else:
+            await self._told(row, Kind.RUN_PAUSED, by, {"reason": reason}).durable()
+
+    async def signal(self, run: str, name: str, value: Json, by: User) -> None:
+        """Send a run a signal; returns once it is on disk. It is kept until the run waits for it."""
+        row = await self._open(run, by)
+        labels = _said(by, row, "signal")
+        pending = self._told(row, Kind.SIGNAL_RECEIVED, by, {"signal": name, "value": value}, labels=labels)
+        await pending.durable()
+        waits = self.conductor.live.get(row.run)
+        if waits is not None:
+            waits.deliver(pending.event, {"signal": name, "value": value})
+
+    async def answer(self, run: str, step: str, value: Json, by: User) -> None:
+        """Answer a run's question; returns once that is on disk. An empty `step` stands for the only question.
+
+        Raises SettingsError if there is none, or the answer does not fit its schema.
+        """
+        row = await self._open(run, by, asked=True)
+        question = self._question(row.run, step)
+        if not _may_answer(question, by, row):
+            raise Denied(f"{by.name} was not asked", row.run, f"the question is for {question.to or row.principal}")
+        if problem := Checker(question.schema).problem(value):
+            raise SettingsError(f"the answer does not fit: {problem}", row.run, SHOW)
+        labels = trusted(by.tenant, f"input:{by.name}")
+        pending = self._told(
+            row, Kind.INPUT_ANSWERED, by, {"value": value}, step=question.step, cause=question.request, labels=labels
+        )
+        question.answer.set_result((pending.event, {"value": value}))
+        await pending.durable()
+
+    async def retry(self, run: str, by: User) -> str:
+        """Have a dead letter tried again, as often as at first; the run's id. Raises SettingsError if it is none."""
+        row = await self._open(run, by)
+        last = self.conductor.ledger.run_events(row.run)[-1]
+        if (last.kind, last.decision) != (Kind.RUN_PARKED, "deadletter"):
+            raise SettingsError("the run is not parked for a step that failed too often", row.run, SHOW)
+        await self._told(row, Kind.RUN_RETRIED, by, None, step=last.step).durable()
+        self.conductor.resume(row.run)
+        return row.run
+
+    async def settle(self, run: str, step: str, happened: bool, value: Json, by: User, reason: str) -> str:
+        """Say what became of an effect that is in doubt, and let the run go on; the run's id.
+
+        With `happened`, `value` stands for its result; without, it will be made, under a new intent. An empty `step`
+        stands for the only one in doubt.
+        """
+        row = await self._open(run, by)
+        if "approver" not in by.roles:
+            raise Denied(f"{by.name} may not settle effects", do="ask someone with the role approver")
+        if row.run in self.conductor.live:
+            raise SettingsError("the run is being driven, so its effects are not settled yet", row.run, "wait for it")
+        intent = self._in_doubt(row.run, step)
+        same = {"tool": intent.tool, "tool_digest": intent.tool_digest, "fingerprint": intent.fingerprint}
+        said = self._told(
+            row,
+            Kind.EFFECT_SETTLED,
+            by,
+            {"reason": reason, "by": by.name},
+            decision="happened" if happened else "not",
+            step=intent.step,
+            cause=intent.seq,
+            **same,
+        )
+        settled = [said.event]
+        if happened:
+            labels = (intent.labels or Labels(row.tenant)).join(_said(by, row, "settled"))
+            payload = {"key": f"{row.run}/{intent.step}", "value": value, "error": False}
+            at = {"step": intent.step, "cause": said.event.seq, "labels": labels}
+            said = self._told(row, Kind.EFFECT_OUTCOME, by, payload, decision="done", **at, **same)
+            settled.append(said.event)
+        await said.durable()
+        self.conductor.services.gate.effects.replay(settled)
+        self.conductor.resume(row.run)
+        return row.run
+
+    async def _open(self, run: str, by: User, *, asked: bool = False) -> RunRow:
+        """The open run whose id begins so, if `by` may control it; one who is asked a question need not."""
+        row = self.conductor.ledger.find_run(run)
+        if by.tenant != row.tenant or not (asked or _may_control(by, row)):
+            raise Denied(f"{by.name} may not control this run", row.run, "ask who submitted it, or an approver")
+        await self.conductor.begun(row.run)
+        live = self.conductor.live.get(row.run)
+        if row.ended or (live is not None and live.scope.over):
+            raise SettingsError("the run has ended", row.run, SHOW)
+        return row
+
+    def _told(self, row: RunRow, kind: Kind, by: User, payload: Json, decision: str = "", **facts: Any) -> Pending:
+        draft = Draft(
+            kind=kind,
+            tenant=row.tenant,
+            unit=by.unit,
+            run=row.run,
+            actor="gateway",
+            actor_version=CORE_VERSION,
+            principal=by.name,
+            workflow=row.workflow,
+            workflow_version=row.workflow_version,
+            decision=decision,
+            **facts,
+        )
+        return self.conductor.services.recorder.append(draft, payload)
+
+    def _question(self, run: str, step: str) -> Question:
+        waits = self.conductor.live.get(run)
+        open_ = {step: each for step, each in waits.questions.items() if not each.answer.done()} if waits else {}
+        found = [each for path, each in open_.items() if step in ("", path)]
+        if len(found) != 1:
+            what = "several questions wait" if found else "no such question waits"
+            raise SettingsError(f"{what} in this run", run, f"name one with --step: {', '.join(sorted(open_)) or SHOW}")
+        return found[0]
+
+    def _in_doubt(self, run: str, step: str) -> Event:
+        open_ = self.conductor.services.gate.effects.open_intents(run)
+        found = [each for each in open_ if step in ("", each.step)]
+        if len(found) != 1:
+            what = "several effects are in doubt" if found else "no such effect is in doubt"
+            steps = ", ".join(each.step for each in open_)
+            raise SettingsError(f"{what} in this run", run, f"name one of: {steps}" if steps else SHOW)
+        return found[0]
+
+    def _check_settled(self, run: str) -> None:
+        if self.conductor.services.gate.effects.open_intents(run):
+            what = "nobody knows whether one of the run's effects happened"
+            raise SettingsError(what, run, "say so first: `bailiwick runs settle`")
+
+    def _children(self, run: str) -> list[str]:
+        return [row.run for row in self.conductor.ledger.open_runs() if row.run.rpartition("-")[0] == run]
+
+
+def _may_control(by: User, row: RunRow) -> bool:
+    """Its own user, or who answers for the site."""
+    return by.name == row.principal or not {"approver", "admin"}.isdisjoint(by.roles)
+
+
+def _may_answer(question: Question, by: User, row: RunRow) -> bool:
+    return by.name == (question.to or row.principal) or question.to in by.roles
+
+
+def _said(by: User, row: RunRow, how: str) -> Labels:
+    """The labels of what a person sent: the run's own user is trusted, as in the task; another is a source like any."""
+    source = f"{how}:{by.name}"
+    if by.name == row.principal:
+        return trusted(row.tenant, source)
+    return Labels(row.tenant, Classification.INTERNAL, Integrity.UNTRUSTED, (source,))
