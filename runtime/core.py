@@ -25,6 +25,7 @@ from runtime.gateway.messages import (
     ApprovalView,
     EventView,
     ProofView,
+    QuestionView,
     RunView,
     Submission,
     TableView,
@@ -142,6 +143,23 @@ class Core:
     async def settle(self, run: str, step: str, happened: bool, value: Json, user: User, reason: str) -> str:
         """As Controls.settle."""
         return await self.controls.settle(run, step, happened, value, user, reason)
+
+    async def questions(self) -> list[QuestionView]:
+        """What runs ask people."""
+        return [
+            QuestionView(run=run, step=q.step, question=q.question, form=q.schema, to=q.to, since=q.since, due=q.due)
+            for run, waits in self.conductor.live.items()
+            for q in waits.questions.values()
+            if not q.answer.done()
+        ]
+
+    async def halt(self, user: User, reason: str) -> None:
+        """As Controls.halt."""
+        await self.controls.halt(user, reason)
+
+    async def release(self, user: User, reason: str) -> list[str]:
+        """As Controls.release."""
+        return await self.controls.release(user, reason)
 
     async def resume(self, run: str = "") -> list[str]:
         """As Conductor.resume."""

@@ -8,6 +8,7 @@ would lock everybody else out.
 import os
 import stat
 from pathlib import Path
+from typing import TextIO
 
 from store.records.errors import SettingsError
 
@@ -65,6 +66,15 @@ def only_ours(path: Path) -> Path:
         if _exchangeable(status):
             raise SettingsError(f"others could exchange it in {folder}", str(path), "choose another place")
     return path
+
+
+def new_file(path: Path) -> TextIO:
+    """A text file that was not there, open for writing, which only this user can read. Raises SettingsError."""
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"cannot be written: {error.strerror}", str(path), "name a new file") from None
 
 
 def _exchangeable(status: os.stat_result, writable: int = 0) -> bool:

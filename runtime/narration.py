@@ -122,6 +122,43 @@ def _note(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
     return Line("rule", event["actor"], short(payload["text"])) if "text" in payload else None
 
 
+def _waits(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    if "signal" in payload:
+        return Line("rule", event["actor"], f"waits for the signal {payload['signal']}", "wait")
+    return Line("rule", event["actor"], f"sleeps until {payload['due'][:19]}Z", "wait")
+
+
+def _signalled(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    return Line("person", event["principal"], f"sends the signal {payload['signal']} {short(payload['value'], 60)}")
+
+
+def _questioned(_: dict[str, Any], payload: dict[str, Any]) -> Line:
+    for_whom = f" (for {payload['to']})" if payload["to"] else ""
+    return Line("person", "question", f"{short(payload['question'], 80)}{for_whom}", "wait")
+
+
+def _replied(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    return Line("person", event["principal"], f"answers {short(payload['value'])}", "good")
+
+
+def _doubted(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    return Line("core", "gate", f"in doubt: {event['tool']}, {short(payload['why'], 70)}", "bad")
+
+
+def _settled(event: dict[str, Any], _: dict[str, Any]) -> Line:
+    became = "happened" if event["decision"] == "happened" else "did not happen"
+    return Line("person", event["principal"], f"says that {event['tool']} {became}", "wait")
+
+
+def _stopped(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    done = "pauses" if event["kind"] == "run.paused" else "cancels"
+    return Line("person", event["principal"], f"{done} the run {short(payload['reason'], 70)}".rstrip(), "wait")
+
+
+def _retried(event: dict[str, Any], _: dict[str, Any]) -> Line:
+    return Line("person", event["principal"], f"has step {event['step']} tried again")
+
+
 def _resumed(event: dict[str, Any], _: dict[str, Any]) -> Line:
     return Line("core", "core", f"resumes the run in epoch {event['epoch']}", "wait")
 
@@ -145,8 +182,17 @@ _TELLERS = {
     "approval.answered": _answered,
     "effect.intent": _intent,
     "effect.outcome": _outcome,
+    "effect.in-doubt": _doubted,
+    "effect.settled": _settled,
+    "wait.begun": _waits,
+    "signal.received": _signalled,
+    "input.requested": _questioned,
+    "input.answered": _replied,
     "note": _note,
     "run.resumed": _resumed,
     "run.parked": _parked,
+    "run.paused": _stopped,
+    "run.cancelling": _stopped,
+    "run.retried": _retried,
     "run.ended": _ended,
 }

@@ -27,11 +27,11 @@ STYLES = {"plain": "", "good": "green", "bad": "red", "wait": "yellow"}
 
 @dataclass
 class Watcher:
-    """Prints a run to a console; `approve` answers its approvals, or asks the person at the terminal."""
+    """Prints a run to a console; `approve` answers its approvals or asks the person at the terminal (None: neither)."""
 
     client: Verbs
     console: Console
-    approve: Approve = "ask"
+    approve: Approve | None = "ask"
     on_event: Callable[[str], None] = lambda _kind: None
 
     async def watch(self, run: str, after: int = 0) -> RunView:
@@ -41,7 +41,7 @@ class Watcher:
             if line is not None:
                 self.console.print(rendered(line))
             self.on_event(view.event["kind"])
-            if view.event["kind"] in ("approval.requested", "run.resumed"):
+            if self.approve and view.event["kind"] in ("approval.requested", "run.resumed"):
                 await self._answer_all(run)
         return await self.client.run(run)
 
@@ -122,7 +122,7 @@ def outcome_error(view: RunView) -> BailiwickError | None:
     """The error that a run's status stands for, with its exit code; None if it completed."""
     if view.status in ("completed", "completed-by-fallback"):
         return None
-    if view.status in ("waiting", "parked"):
+    if view.status in ("waiting", "parked", "paused"):
         return Waiting(f"the run is {view.status}", view.run, view.outcome)
     kind = Denied if view.status == "denied" else ERRORS.get(view.error, BailiwickError)
     return kind(f"the run {'was denied' if kind is Denied else view.status}", view.run, view.outcome)

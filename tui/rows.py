@@ -51,6 +51,8 @@ TONES = {
     "failed": "bad",
     "waiting": "wait",
     "parked": "wait",
+    "paused": "wait",
+    "cancelled": "bad",
     "interrupted": "wait",
     "deny": "bad",
     "suspend": "wait",
@@ -117,6 +119,7 @@ def head(board: Board) -> str:
         return "bailiwick  ○ connecting"
     down = [name for name, pid in status.parts.items() if not pid]
     facts = (
+        f"HALTED since {clock(status.halted)}" if status.halted else "",
         f"epoch {status.epoch}",
         f"{board.rate:.1f} ev/s",
         f"open {status.open_runs}" + (f" ({status.idle_runs} idle)" if status.idle_runs else ""),

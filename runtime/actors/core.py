@@ -82,12 +82,15 @@ class CoreActor:
             raise Unreachable("the core is not ready")
         return await getattr(self._core, method)(*arguments)
 
-    async def epoch(self) -> tuple[int, int, int, int]:
-        """The epoch, the number of events, of open runs, and of those that are being driven."""
+    async def epoch(self) -> tuple[int, int, int, int, str]:
+        """The epoch, the number of events, of open runs and of those that are being driven, and since when effects
+        are halted (empty: they are not)."""
         if self._core is None:
             raise Unreachable("the core is not ready")
         ledger, driven = self._core.ledger, len(self._core.conductor.tasks)
-        return ledger.epoch, ledger.last_seq(), await asyncio.to_thread(ledger.count_open), driven
+        halt = self._core.conductor.services.gate.halt.event
+        open_runs = await asyncio.to_thread(ledger.count_open)
+        return ledger.epoch, ledger.last_seq(), open_runs, driven, halt.time if halt else ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class CoreHandle:
         """End the core in order."""
         await self.call("close")
 
-    async def epoch(self) -> tuple[int, int, int, int]:
+    async def epoch(self) -> tuple[int, int, int, int, str]:
         """As CoreActor.epoch."""
-        counts: tuple[int, int, int, int] = await once(self.actor.epoch.remote(), "core")
+        counts: tuple[int, int, int, int, str] = await once(self.actor.epoch.remote(), "core")
         return counts

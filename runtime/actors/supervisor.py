@@ -103,7 +103,7 @@ class Supervisor:
     async def status(self) -> StatusView:
         """The state of the runtime, with the process id of every part."""
         core = await self.core()
-        epoch, events, opened, driven = await core.epoch()
+        epoch, events, opened, driven, halted = await core.epoch()
         server = ModelHandle(self._parts["model"])
         counters = await server.stats()
         models = [ModelView(**each) for each in counters.pop("models")]
@@ -114,6 +114,7 @@ class Supervisor:
             events=events,
             open_runs=opened,
             idle_runs=max(0, opened - driven),
+            halted=halted,
             parts=parts,
             model=next((each.name for each in models if each.kind == "chat"), ""),
             models=tuple(models),

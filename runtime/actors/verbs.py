@@ -11,6 +11,7 @@ from runtime.gateway.messages import (
     ApprovalView,
     EventView,
     ProofView,
+    QuestionView,
     RunView,
     StatusView,
     Submission,
@@ -23,7 +24,7 @@ from store.records.kinds import Ended
 
 WAIT_S = 2.0
 BATCH = 200
-OVER = frozenset({*get_args(Ended), "parked"})
+OVER = frozenset({*get_args(Ended), "parked", "paused"})
 """How a run stands when nobody need follow it any further."""
 
 
@@ -87,6 +88,37 @@ class CoreVerbs:
 
     async def answer(self, answer: Answer) -> None:
         await self._once("answer", answer, self.user)
+
+    async def cancel(self, run: str, reason: str = "") -> None:
+        await self._once("cancel", run, self.user, reason)
+
+    async def pause(self, run: str, reason: str = "") -> None:
+        await self._once("pause", run, self.user, reason)
+
+    async def signal(self, run: str, name: str, value: Any = None) -> None:
+        await self._once("signal", run, name, value, self.user)
+
+    async def questions(self) -> list[QuestionView]:
+        views: list[QuestionView] = await self._query("questions")
+        return views
+
+    async def reply(self, run: str, value: Any, step: str = "") -> None:
+        await self._once("reply", run, step, value, self.user)
+
+    async def retry(self, run: str) -> str:
+        found: str = await self._once("retry", run, self.user)
+        return found
+
+    async def settle(self, run: str, happened: bool, value: Any = None, step: str = "", reason: str = "") -> str:
+        found: str = await self._once("settle", run, step, happened, value, self.user, reason)
+        return found
+
+    async def halt(self, reason: str = "") -> None:
+        await self._once("halt", self.user, reason)
+
+    async def release(self, reason: str = "") -> list[str]:
+        runs: list[str] = await self._once("release", self.user, reason)
+        return runs
 
     async def resume(self, run: str = "") -> list[str]:
         runs: list[str] = await self._query("resume", run)

@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from runtime.cli import agents, approvals, audit, demo, doctor, models, policy, runs, service, task, tools, workflows
+from runtime.cli import (
+    agents,
+    approvals,
+    audit,
+    demo,
+    doctor,
+    halt,
+    models,
+    policy,
+    runs,
+    service,
+    task,
+    tools,
+    workflows,
+)
 from runtime.cli import whoami as identity
 from runtime.cli.site import Site, noun, verb
 from store.records.errors import BailiwickError
@@ -33,7 +47,7 @@ NOUNS = {
     "models": models,
     "policy": policy,
 }
-VERBS = (demo, task, service, identity, doctor)
+VERBS = (demo, task, service, halt, identity, doctor)
 
 
 class Root(TyperGroup):

@@ -1,16 +1,24 @@
-"""`bailiwick runs`: what was asked of this runtime, and what became of it."""
+"""`bailiwick runs`: what was asked of this runtime, what became of it, and what people may do to it meanwhile."""
 
-from typing import TYPE_CHECKING, Annotated
+import json as text_of
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.cli.page import facts, show, table
+from runtime.cli.page import facts, plain, show, table
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
+from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
     from runtime.gateway.messages import EventView, RunView
 
-app = noun("Runs: list them, or see one step by step.")
+app = noun("Runs: list them, see one step by step, answer its questions, stop it or let it go on.")
+
+Run = Annotated[str, typer.Argument(help="A run's id, or how it begins.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, in your own words; it is kept in the ledger.")]
+Step = Annotated[str, typer.Option("--step", help="Which of several; `runs show` names the steps.")]
+Value = Annotated[str, typer.Argument(help="As JSON.")]
 
 
 @verb(app, "list")
@@ -47,22 +55,12 @@ def list_runs(
 @verb(app, "show")
 def show_run(
     site: Site,
-    run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+    run: Run,
     payloads: Annotated[bool, typer.Option("--payloads", help="Prompts, arguments and results, too.")] = False,
     json: AsJson = False,
 ) -> None:
     """One run and its events."""
-    from runtime.cli.backend import queries
-
-    async def ask() -> "tuple[RunView, list[EventView]]":
-        async with queries(site.settings()) as q:
-            found = await q.run(run)
-            events: list[EventView] = []
-            while page := await q.events(events[-1].event["seq"] if events else 0, found.run, payloads=payloads):
-                events += page
-            return found, events
-
-    view, events = wait_for(ask())
+    view, events = wait_for(_trail(site, run, payloads=payloads))
     if json:
         show({**view.model_dump(mode="json"), "trail": [event.model_dump(mode="json") for event in events]})
         return
@@ -71,6 +69,146 @@ def show_run(
     from runtime.cli.audit import print_events
 
     print_events(events, run=False)
+
+
+@verb(app, "watch")
+def watch(site: Site, run: Run) -> None:
+    """Follow a run until it ends, is parked or is paused. Raises what that stands for."""
+    import sys
+
+    from runtime.cli.backend import client
+    from runtime.embedded import interruptible
+    from runtime.watching import Watcher, console_of, outcome_error
+
+    async def see_through() -> "RunView":
+        async with client(site.settings()) as c:
+            watcher = Watcher(c, console_of(sys.stderr), "ask" if sys.stdin.isatty() else None)
+            return await watcher.watch((await c.run(run)).run)
+
+    found = interruptible(see_through())
+    print(plain(found.outcome))
+    if error := outcome_error(found):
+        raise error
+
+
+@verb(app, "cancel")
+def cancel(site: Site, run: Run, reason: Reason = "") -> None:
+    """End a run, and those that it began; an effect under way comes to its outcome before."""
+    _do(site, "cancel", run, reason)
+    print(f"cancelled: {plain(run)}")
+
+
+@verb(app, "pause")
+def pause(site: Site, run: Run, reason: Reason = "") -> None:
+    """Stop a run until `runs resume`; an effect under way comes to its outcome before."""
+    _do(site, "pause", run, reason)
+    print(f"paused: {plain(run)}")
+
+
+@verb(app, "resume")
+def resume(site: Site, run: Run) -> None:
+    """Let a run go on that is paused, parked or interrupted."""
+    _goes_on(_do(site, "resume", run))
+
+
+@verb(app, "retry")
+def retry(site: Site, run: Run) -> None:
+    """Have the step tried again that failed so often that the run was parked."""
+    _goes_on([_do(site, "retry", run)])
+
+
+@verb(app, "signal")
+def signal(
+    site: Site,
+    run: Run,
+    name: Annotated[str, typer.Argument(help="What the workflow waits for.")],
+    value: Value = "null",
+) -> None:
+    """Send a run a signal. It is kept until the run waits for it."""
+    _do(site, "signal", run, name, _json(value))
+    print(f"sent: {plain(name)}")
+
+
+@verb(app, "questions")
+def questions(site: Site, json: AsJson = False) -> None:
+    """What runs ask people."""
+    found = _do(site, "questions")
+    if json:
+        show([each.model_dump(mode="json") for each in found])
+        return
+    rows = [(q.run, q.step, q.to or "-", _minute(q.since), _minute(q.due) or "-", q.question) for q in found]
+    table(("RUN", "STEP", "FOR", "SINCE", "UNTIL", "QUESTION"), rows)
+
+
+@verb(app, "answer")
+def answer(site: Site, run: Run, value: Value, step: Step = "") -> None:
+    """Answer a run's question."""
+    _do(site, "reply", run, _json(value), step)
+    print("answered")
+
+
+@verb(app, "settle")
+def settle(
+    site: Site,
+    run: Run,
+    happened: Annotated[bool, typer.Option("--happened/--not", help="Whether the effect happened.")],
+    step: Step = "",
+    value: Annotated[str, typer.Option("--value", help="What stands for its result, as JSON.")] = "null",
+    reason: Reason = "",
+) -> None:
+    """Say what became of an effect that is in doubt: it happened, or it did not and is made now."""
+    _goes_on([_do(site, "settle", run, happened, _json(value), step, reason)])
+
+
+@verb(app, "export")
+def export(
+    site: Site,
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="A file that is not there yet; only you can read it.")],
+) -> None:
+    """Write a run's events, with hashes and payloads, one JSON object a line."""
+    from runtime.folders import new_file
+
+    _, events = wait_for(_trail(site, run, payloads=True))
+    with new_file(file) as lines:
+        for event in events:
+            lines.write(text_of.dumps(event.model_dump(mode="json"), ensure_ascii=False) + "\n")
+    print(f"{len(events)} events in {plain(str(file))}")
+
+
+async def _trail(site: Site, run: str, *, payloads: bool) -> "tuple[RunView, list[EventView]]":
+    from runtime.cli.backend import queries
+
+    async with queries(site.settings()) as q:
+        found = await q.run(run)
+        events: list[EventView] = []
+        while page := await q.events(events[-1].event["seq"] if events else 0, found.run, payloads=payloads):
+            events += page
+        return found, events
+
+
+def _do(site: Site, name: str, *arguments: Any) -> Any:
+    """The answer to a verb of the runtime that is up. Raises Unreachable if none is."""
+    from runtime.cli.backend import client
+
+    async def ask() -> Any:
+        async with client(site.settings()) as c:
+            return await getattr(c, name)(*arguments)
+
+    return wait_for(ask())
+
+
+def _goes_on(runs: list[str]) -> None:
+    for run in runs:
+        print(f"goes on: {run}")
+
+
+def _json(value: str) -> Any:
+    """A value typed as JSON. Raises SettingsError."""
+    try:
+        return text_of.loads(value)
+    except ValueError as error:
+        raise SettingsError(f"the value is not JSON: {error}", value[:40], "write it as in '{\"level\": 3}'") from None
 
 
 def _minute(time: str) -> str:

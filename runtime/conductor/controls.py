@@ -1,4 +1,4 @@
-"""What people do to a run from outside: cancel, pause, signal, answer, retry, settle. Each is an event first."""
+"""What people do to runs from outside: cancel, pause, signal, answer, retry, settle, halt. Each is an event first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -124,6 +124,37 @@ class Controls:
         self.conductor.services.gate.effects.replay(settled)
         self.conductor.resume(row.run)
         return row.run
+
+    async def halt(self, by: User, reason: str) -> None:
+        """Let no effect begin any more; returns once that is on disk. Anybody who may use the runtime may do this."""
+        halt = self.conductor.services.gate.halt
+        if halt.event is not None:
+            raise SettingsError(f"{halt.event.principal} has halted all effects already", halt.event.time[:19] + "Z")
+        pending = self._site(Kind.HALT_BEGUN, by, reason)
+        halt.replay([pending.event])
+        await pending.durable()
+
+    async def release(self, by: User, reason: str) -> list[str]:
+        """Let effects begin again, and the runs go on that were parked for the halt; their ids."""
+        halt = self.conductor.services.gate.halt
+        if {"approver", "admin"}.isdisjoint(by.roles):
+            raise Denied(f"{by.name} may not release a halt", do="ask an approver")
+        if halt.event is None:
+            raise SettingsError("effects are not halted")
+        pending = self._site(Kind.HALT_RELEASED, by, reason)
+        await pending.durable()
+        halt.replay([pending.event])
+        parked = [row.run for row in self.conductor.ledger.open_runs() if row.status == "parked"]
+        held = [run for run in parked if self.conductor.ledger.run_events(run)[-1].decision == "halted"]
+        for run in held:
+            self.conductor.resume(run)
+        return held
+
+    def _site(self, kind: Kind, by: User, reason: str) -> Pending:
+        draft = Draft(
+            kind=kind, tenant=by.tenant, unit=by.unit, actor="gateway", actor_version=CORE_VERSION, principal=by.name
+        )
+        return self.conductor.services.recorder.append(draft, {"reason": reason})
 
     async def _open(self, run: str, by: User, *, asked: bool = False) -> RunRow:
         """The open run whose id begins so, if `by` may control it; one who is asked a question need not."""

@@ -10,6 +10,7 @@ from runtime.gate.call import Gate, ToolCall, ToolResult
 from runtime.gate.decision import Judge
 from runtime.gate.effectful import PATIENCE_S, Effectful
 from runtime.gate.governed import Governed
+from runtime.gate.halt import Halt
 from runtime.gate.host import Host
 from runtime.gate.labelled import Labelled
 from runtime.gate.recorder import Recorder
@@ -28,6 +29,7 @@ class Gatehouse(Gate):
     approved: Approved
     budgets: Budgets
     effects: Effectful
+    halt: Halt
 
     async def call(self, call: ToolCall) -> ToolResult:
         """As Gate.call. An effect of an earlier life that has an intent and no outcome is settled by calling it
@@ -48,6 +50,7 @@ class Gatehouse(Gate):
         for event in events:
             self.budgets.replay((event,))
             self.effects.replay((event,))
+            self.halt.replay((event,))
 
     def forget(self, run: str) -> None:
         """Drop what is kept for a run that has ended."""
@@ -72,7 +75,8 @@ def build(
     """
     tools = {record.name: record for record in records}
     check_references(tools)
-    effects = Effectful(host, recorder, judge, tools, epoch, patience_s)
+    halt = Halt()
+    effects = Effectful(host, recorder, judge, tools, epoch, patience_s, halt)
     approved = Approved(Budgeted(effects, budgets), judge, knows, recorder)
     governed = Governed(approved, judge, recorder)
-    return Gatehouse(judge, Labelled(governed, recorder), governed, approved, budgets, effects)
+    return Gatehouse(judge, Labelled(governed, recorder), governed, approved, budgets, effects, halt)

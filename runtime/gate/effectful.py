@@ -11,6 +11,7 @@ from typing import Any, Literal
 from runtime.crashpoints import CrashPoint, reach
 from runtime.gate.call import Gate, ToolCall, ToolResult, is_reference
 from runtime.gate.decision import Judge
+from runtime.gate.halt import Halt
 from runtime.gate.host import Host
 from runtime.gate.labelled import result_labels
 from runtime.gate.recorder import Recorder, draft, fingerprint
@@ -45,6 +46,7 @@ class Effectful(Gate):
         records: Mapping[str, ToolRecord],
         epoch: int,
         patience_s: tuple[float, ...] = PATIENCE_S,
+        halt: Halt | None = None,
     ) -> None:
         self._host = host
         self._recorder = recorder
@@ -52,6 +54,7 @@ class Effectful(Gate):
         self._records = records
         self._epoch = epoch
         self._patience_s = patience_s
+        self._halt = halt or Halt()
         self._open: dict[tuple[str, str], Event] = {}
         self._done: set[tuple[str, str]] = set()
         self._busy: set[tuple[str, str]] = set()
@@ -82,6 +85,7 @@ class Effectful(Gate):
     async def call(self, call: ToolCall) -> ToolResult:
         """As Gate.call. An effect whose intent is already on record is settled instead of begun again.
 
+        Raises Halted while effects are halted; what is under way then comes to its outcome or waits for the release.
         Raises ReplayMismatch if the effect at this step has an outcome, for then its result is in the ledger.
         """
         _check_filled(call)
@@ -90,6 +94,7 @@ class Effectful(Gate):
         place = call.run, call.step
         if place in self._done:
             raise ReplayMismatch("this effect has an outcome already", f"run {call.run}, step {call.step}")
+        self._halt.check(call)
         if place in self._busy:
             raise ReplayMismatch("this effect is being carried out already", f"run {call.run}, step {call.step}")
         self._busy.add(place)
@@ -126,6 +131,7 @@ class Effectful(Gate):
     async def _carry_out(self, call: ToolCall, intent: Event) -> ToolResult:
         """Call until there is an outcome; between two calls the tool says that the first did not happen."""
         for pause in (*self._patience_s, None):
+            self._halt.check(call)
             try:
                 outcome: Outcome | None = await self._send(call, call.record, call.arguments, call.key)
             except BadArguments as error:

@@ -5,13 +5,14 @@ runtime is up (queries). Whoever calls has been identified before.
 """
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
     ProofView,
+    QuestionView,
     RunView,
     StatusView,
     Submission,
@@ -77,6 +78,42 @@ class Verbs(Queries, Protocol):
 
     async def answer(self, answer: Answer) -> None:
         """Answer an approval. Raises SettingsError if it is not waiting, Denied if the caller may not answer."""
+        ...
+
+    async def cancel(self, run: str, reason: str = "") -> None:
+        """End a run, and those that it began. Returns when it has stopped. Raises SettingsError, Denied."""
+        ...
+
+    async def pause(self, run: str, reason: str = "") -> None:
+        """Stop a run until it is resumed by its name. Returns when it has stopped. Raises SettingsError, Denied."""
+        ...
+
+    async def signal(self, run: str, name: str, value: Any = None) -> None:
+        """Send a run a signal, which it takes when it waits for one. Raises SettingsError, Denied."""
+        ...
+
+    async def questions(self) -> list[QuestionView]:
+        """What runs ask people."""
+        ...
+
+    async def reply(self, run: str, value: Any, step: str = "") -> None:
+        """Answer a run's question. Raises SettingsError if none waits or the value does not fit, Denied."""
+        ...
+
+    async def retry(self, run: str) -> str:
+        """Try a step that failed too often again; the run's id. Raises SettingsError if it waits for none."""
+        ...
+
+    async def settle(self, run: str, happened: bool, value: Any = None, step: str = "", reason: str = "") -> str:
+        """Say what became of an effect that is in doubt; the run's id, which goes on. Raises SettingsError, Denied."""
+        ...
+
+    async def halt(self, reason: str = "") -> None:
+        """Let no effect begin any more, in any run. Returns once that is on disk. Raises SettingsError if it is so."""
+        ...
+
+    async def release(self, reason: str = "") -> list[str]:
+        """Let effects begin again; the runs that go on. Raises SettingsError if there is no halt, Denied."""
         ...
 
     async def status(self) -> StatusView:

@@ -96,6 +96,18 @@ class Answer(Wire):
     meaning: str = ""
 
 
+class QuestionView(Wire):
+    """A question of a run that waits for a person. `form` is the JSON Schema of an answer; `to` a user or a role."""
+
+    run: str
+    step: str
+    question: str
+    form: dict[str, Any]
+    to: str
+    since: str
+    due: str = ""
+
+
 class VerifyView(Wire):
     """What verification of the ledger found; `problems` name the event and what is wrong with it.
 
@@ -156,6 +168,7 @@ class StatusView(Wire):
     events: int
     open_runs: int
     idle_runs: int = 0
+    halted: str = Field("", description="since when no effect may begin, if that is so")
     parts: dict[str, int]
     model: str = ""
     models: tuple[ModelView, ...] = ()

@@ -82,6 +82,10 @@ class InDoubt(Waiting):
     """An effect has an intent and no outcome, and its tool cannot say whether it happened."""
 
 
+class Halted(Waiting):
+    """No effect may begin at this site until a person releases the halt; the run is parked meanwhile."""
+
+
 class DeadLetter(Waiting):
     """A step failed as often as it may be tried; the run is parked until a person has it tried again."""
 

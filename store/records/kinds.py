@@ -34,6 +34,8 @@ class Kind(StrEnum):
     EFFECT_OUTCOME = "effect.outcome"
     EFFECT_IN_DOUBT = "effect.in-doubt"
     EFFECT_SETTLED = "effect.settled"
+    HALT_BEGUN = "halt.begun"
+    HALT_RELEASED = "halt.released"
     MIRROR_CHANGED = "mirror.changed"
     MODEL_LOADED = "model.loaded"
     MODEL_CALLED = "model.called"

@@ -374,3 +374,47 @@ async def test_a_stop_of_the_runtime_is_no_cancellation(live: Any) -> None:
         assert (await life.core.run(run)).status != "cancelled"
         with pytest.raises(BailiwickError):
             await life.core.retry(run, life.user)
+
+
+async def repair(run: Run) -> str:
+    run.stage("ops.restart_service", service="orders")
+    await run.review()
+    await run.commit()
+    return "repaired"
+
+
+async def test_a_halt_outlasts_a_restart_and_its_release_lets_runs_go_on(live: Any, site: Any) -> None:
+    async with live(flow(repair)) as life:
+        await life.core.halt(replace(life.user, roles=("requester",)), "smoke in the server room")
+        with pytest.raises(SettingsError, match="halted all effects already"):
+            await life.core.halt(life.user, "")
+        run = (await life.run("flow")).run
+        assert (await life.core.run(run)).status == "parked"
+        assert life.error(run)["kind"] == "Halted"
+        assert life.events(run, Kind.EFFECT_INTENT) == []
+    async with live(flow(repair)) as life:
+        assert (await life.resume(run)).status == "parked"
+        with pytest.raises(Denied, match="may not release"):
+            await life.core.release(replace(life.user, roles=("requester",)), "")
+        assert await life.core.release(life.user, "it was toast") == [run]
+        assert (await life.finish(run)).outcome == "repaired"
+        with pytest.raises(SettingsError, match="not halted"):
+            await life.core.release(life.user, "")
+    async with live(flow(repair)) as life:
+        assert (await life.run("flow")).outcome == "repaired"
+    assert len(site.effects()) == 2
+
+
+async def test_a_halt_catches_an_effect_between_two_tries(live: Any, site: Any) -> None:
+    site.trouble["restart_service"] = ["lost", "lost", "lost"]  # more than a second of pauses
+    async with live(flow(repair)) as life:
+        run = await life.submit("flow")
+        await until(life, run, Kind.EFFECT_INTENT)
+        await life.core.halt(life.user, "")
+        assert (await life.finish(run)).status == "parked"
+        assert site.effects() == []
+        site.trouble.clear()
+        await life.core.release(life.user, "")
+        assert (await life.finish(run)).outcome == "repaired"
+        assert len(life.events(run, Kind.EFFECT_INTENT)) == 1
+    assert len(site.effects()) == 1

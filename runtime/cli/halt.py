@@ -1,0 +1,34 @@
+"""`bailiwick halt`: the switch that stops every effect at once."""
+
+from typing import Annotated
+
+import typer
+
+from runtime.cli.site import Site, verb, wait_for
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the top group."""
+    verb(app, "halt")(halt)
+
+
+def halt(
+    site: Site,
+    release: Annotated[bool, typer.Option("--release", help="Let effects begin again.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why, in your own words; it is kept in the ledger.")] = "",
+) -> None:
+    """Let no effect begin any more, in any run, until it is released; it outlasts restarts.
+
+    What is under way comes to its outcome. Anybody may halt; approvers and administrators release.
+    """
+    from runtime.cli.backend import client
+
+    async def ask() -> str:
+        async with client(site.settings()) as c:
+            if not release:
+                await c.halt(reason)
+                return "halted: no effect begins until `bailiwick halt --release`"
+            runs = await c.release(reason)
+            return f"released: {len(runs)} runs go on"
+
+    print(wait_for(ask()))
