@@ -187,6 +187,10 @@ class Ledger:
         """As `wait`, for a task. None waits for ever."""
         return await self._watermark.arrive(after + 1, timeout_s)
 
+    async def flushed(self) -> None:
+        """Return once all that was appended so far is on disk. Raises LedgerFailed."""
+        await self._watermark.arrive(self._sealer.last)
+
     def close(self) -> None:
         """Write what is queued, then close. May be called twice, and after a failure."""
         with self._sealing:

@@ -27,7 +27,8 @@ class Sealer:
     def __init__(self, last: int, epoch: int, heads: dict[str, str]) -> None:
         """Go on after event `last`; `heads` maps an actor to the hash of its last event."""
         self.epoch = epoch
-        self._last = last
+        self.last = last
+        """The number of the last event that was sealed; 0 before the first."""
         self._heads = heads
         self._started_ns = time.monotonic_ns()
 
@@ -39,7 +40,7 @@ class Sealer:
         body.update({name: str(body[name]) for name in _TEXT_FIELDS})
         event = Event(
             **body,
-            seq=self._last + 1,
+            seq=self.last + 1,
             time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             # Counted from the opening, because nanoseconds since boot leave the integers of RFC 8785 after 104 days.
             mono_ns=min(time.monotonic_ns() - self._started_ns, _LAST_EXACT),
@@ -49,7 +50,7 @@ class Sealer:
         )
         data = event.canonical()
         digest = sha256(data)
-        self._last = event.seq
+        self.last = event.seq
         self._heads[event.actor] = digest
         return event, data, digest
 

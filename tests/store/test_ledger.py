@@ -130,6 +130,14 @@ async def test_tasks_wait_for_durability_and_for_new_events(ledger, draft) -> No
     assert not await ledger.beyond(20, 0)
 
 
+async def test_all_that_was_appended_so_far_can_be_waited_for(ledger, draft) -> None:
+    await ledger.flushed()  # nothing was
+    for number in range(30):
+        ledger.append(draft(), {"n": number})
+        await ledger.flushed()
+        assert ledger.last_seq() == number + 1
+
+
 async def test_a_cancelled_wait_and_a_closed_loop_leave_the_writer_alone(ledger, draft) -> None:
     task = asyncio.create_task(ledger.beyond(0, 30))
     await asyncio.sleep(0)
