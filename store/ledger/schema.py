@@ -4,18 +4,21 @@ The truth is the column `bytes`: the canonical bytes, whose digest is `hash`. No
 """
 
 from dataclasses import fields
+from functools import lru_cache
 
 import duckdb
 
 from store.records.canonical import Json, canonical_names
 from store.records.errors import IntegrityError
-from store.records.event import Event
+from store.records.event import NAMES, Event, values
 from store.records.kinds import Kind
+from store.records.labels import Labels
 
 SCHEMAS = frozenset({1})
 """The schema numbers of events that this version can verify and replay."""
 
-FIELDS = tuple(field.name for field in fields(Event))
+FIELDS = NAMES
+_LABELS = FIELDS.index("labels")
 
 _TYPES = {int: "BIGINT", str: "VARCHAR"}
 
@@ -135,9 +138,15 @@ def _foreign(table: str, where: str) -> IntegrityError:
 
 def row(event: Event, data: bytes, digest: str) -> tuple[Json, ...]:
     """The row of an event, in the order of EVENT_COLUMNS. `data` and `digest` are its bytes and their SHA-256."""
-    values = [getattr(event, name) for name in FIELDS]
-    values[FIELDS.index("labels")] = labels_text(event.labels.json() if event.labels else None)
-    return (*values, digest, data)
+    each = values(event)
+    labels = _known(event.labels) if event.labels else None
+    return (*each[:_LABELS], labels, *each[_LABELS + 1 :], digest, data)
+
+
+@lru_cache(1024)
+def _known(labels: Labels) -> str | None:
+    """As `labels_text`: most events of a run have the same."""
+    return labels_text(labels.json())
 
 
 def labels_text(labels: Json) -> str | None:

@@ -6,19 +6,19 @@ It never writes, and a draft that it refuses leaves no gap.
 import time
 from dataclasses import fields
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from store.ledger.errors import Unstorable
-from store.records.canonical import sha256
+from store.records.canonical import EXACT, sha256
 from store.records.event import GENESIS, Draft, Event
 
 NAME_LIMIT = 512
 """Characters a text field of an event may have: it holds names and digests."""
 
-_LAST_EXACT = 2**53 - 1
-
 _DRAFT_FIELDS = tuple(field.name for field in fields(Draft))
 _TEXT_FIELDS = tuple(field.name for field in fields(Draft) if field.type is str)
 _NUMBER_FIELDS = tuple(field.name for field in fields(Draft) if field.type is int)
+_values, _texts, _numbers = attrgetter(*_DRAFT_FIELDS), attrgetter(*_TEXT_FIELDS), attrgetter(*_NUMBER_FIELDS)
 
 
 class Sealer:
@@ -35,15 +35,15 @@ class Sealer:
     def seal(self, draft: Draft, payload: str) -> tuple[Event, bytes, str]:
         """The event, its canonical bytes and their hash. Raises Unstorable if the draft cannot be an event."""
         _check(draft)
-        body = {name: getattr(draft, name) for name in _DRAFT_FIELDS}
+        body = dict(zip(_DRAFT_FIELDS, _values(draft), strict=True))
         # Plain text: members of an enumeration are stored by value.
-        body.update({name: str(body[name]) for name in _TEXT_FIELDS})
+        body.update(zip(_TEXT_FIELDS, map(str, _texts(draft)), strict=True))
         event = Event(
             **body,
             seq=self.last + 1,
-            time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            time=f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
             # Counted from the opening, because nanoseconds since boot leave the integers of RFC 8785 after 104 days.
-            mono_ns=min(time.monotonic_ns() - self._started_ns, _LAST_EXACT),
+            mono_ns=min(time.monotonic_ns() - self._started_ns, EXACT),
             epoch=self.epoch,
             payload=payload,
             prev=self._heads.get(body["actor"], GENESIS),
@@ -57,13 +57,11 @@ class Sealer:
 
 def _check(draft: Draft) -> None:
     """Refuse what is no name: canonical bytes hold no free text, and outlive the text that they point to."""
-    for name in _TEXT_FIELDS:
-        value = getattr(draft, name)
+    for name, value in zip(_TEXT_FIELDS, _texts(draft), strict=True):
         if not isinstance(value, str) or len(value) > NAME_LIMIT or not value.isprintable():
             raise Unstorable(f"the field {name!r} of an event takes a name of at most {NAME_LIMIT} characters")
-    for name in _NUMBER_FIELDS:
-        value = getattr(draft, name)
-        if type(value) is not int or not 0 <= value <= _LAST_EXACT:
+    for name, value in zip(_NUMBER_FIELDS, _numbers(draft), strict=True):
+        if type(value) is not int or not 0 <= value <= EXACT:
             raise Unstorable(f"the field {name!r} of an event takes a whole number from 0 to 2**53 - 1")
     for name in ("kind", "tenant", "actor"):
         if not getattr(draft, name):

@@ -12,6 +12,9 @@ import rfc8785
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict with str keys."""
 
+EXACT = 2**53 - 1
+"""The largest whole number that canonical JSON can carry."""
+
 
 def canonical(value: Json) -> bytes:
     """The RFC 8785 bytes of a JSON value.

@@ -6,6 +6,7 @@ never free text. Text (prompts, arguments, results) is a payload, and the event 
 """
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from store.records.canonical import Json, canonical_names, parse, sha256
@@ -60,7 +61,9 @@ class Event(Draft):
 
     def canonical(self) -> bytes:
         """The RFC 8785 bytes that are hashed, chained and proved."""
-        return canonical_names(self.json())
+        body: dict[str, Any] = dict(zip(_SORTED, _sorted_values(self), strict=True))
+        body["labels"] = self.labels.json() if self.labels else None
+        return canonical_names(body)
 
     @property
     def hash(self) -> str:
@@ -69,7 +72,7 @@ class Event(Draft):
 
     def json(self) -> Json:
         """As plain JSON, a key for each field."""
-        body: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        body: dict[str, Any] = dict(zip(NAMES, values(self), strict=True))
         body["labels"] = self.labels.json() if self.labels else None
         return body
 
@@ -79,3 +82,12 @@ class Event(Draft):
         body = parse(data)
         body["labels"] = Labels.parse(body["labels"]) if body["labels"] else None
         return cls(**body)
+
+
+# Read all at once and in the order in which they are written: an event is sealed for every step of every run.
+NAMES = tuple(field.name for field in fields(Event))
+"""The fields of an event, in their order."""
+values = attrgetter(*NAMES)
+"""What an event has in them, a tuple."""
+_SORTED = tuple(sorted(NAMES))
+_sorted_values = attrgetter(*_SORTED)
