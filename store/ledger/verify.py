@@ -6,8 +6,10 @@ that was kept elsewhere. How many events no checkpoint covers is told. It change
 not stop.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 
 import duckdb
 
@@ -16,9 +18,10 @@ from store.ledger.archive import Payload
 from store.ledger.ledger import Ledger
 from store.ledger.notary import origin
 from store.ledger.tree import Tile, Tree
-from store.records.canonical import Json, canonical, parse, sha256
+from store.records.canonical import EXACT, Json, canonical, canonical_names, parse, sha256
 from store.records.errors import BailiwickError, IntegrityError, Unreachable
 from store.records.event import GENESIS, Event
+from store.records.labels import Labels
 from store.verify import Checkpoint, Invalid, Key, leaf_hash, open_checkpoint
 
 PAGE = 2000
@@ -213,29 +216,67 @@ def _event_problems(row: tuple[Json, ...], chain: Chain) -> Iterator[str]:
     computed = sha256(data)
     if computed != digest:
         yield "has bytes that do not match its hash"
-    try:
-        body = parse(data)
-        Event.parse(data)
-        well_formed = canonical(body) == data and body.keys() == set(schema.FIELDS)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        yield "has bytes that are not an event"
-        return
-    if not well_formed:
-        yield "has bytes that are not canonical"
+    body = _told(columns)
+    if body is None or canonical_names(body) != data:
+        body = yield from _differing(data, columns)
+    if body is None:
         return
     if body["schema"] not in schema.SCHEMAS:
         yield f"has the schema number {body['schema']}, which this version does not know"
         return
+    try:
+        yield from chain.follow(body, computed)
+    except TypeError:
+        yield "has bytes that are not an event"
+
+
+def _told(columns: list[Json]) -> dict[str, Json] | None:
+    """The event that the columns tell of, None if they tell of none.
+
+    Where its canonical bytes are the event's own, bytes and columns say the same, and nothing need be parsed.
+    """
+    body = dict(zip(schema.FIELDS, columns, strict=True))
+    numbers = _numbers(columns)
+    if columns.count(None) != (body["labels"] is None) or max(numbers) > EXACT or min(numbers) < -EXACT:
+        return None
+    try:
+        body["labels"] = body["labels"] and _labels(body["labels"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return body
+
+
+_numbers = itemgetter(*(place for place, name in enumerate(schema.FIELDS) if schema.EVENT_COLUMNS[name] == "BIGINT"))
+
+
+@lru_cache(1024)
+def _labels(text: str) -> Json:
+    """The JSON of labels in a column. Raises one of several errors if they are none, or not written canonically."""
+    body = parse(text.encode())
+    if canonical(Labels.parse(body).json()) != text.encode() or canonical(body) != text.encode():
+        raise ValueError("these are no labels")
+    return body
+
+
+def _differing(data: bytes, columns: list[Json]) -> Generator[str, None, dict[str, Json] | None]:
+    """What is wrong with bytes and columns that do not say the same; returns what the bytes say, if it is an event."""
+    try:
+        body: dict[str, Json] = parse(data)
+        Event.parse(data)
+        well_formed = canonical(body) == data and body.keys() == set(schema.FIELDS)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        yield "has bytes that are not an event"
+        return None
+    if not well_formed:
+        yield "has bytes that are not canonical"
+        return None
     shown = {**body, "labels": schema.labels_text(body["labels"])}
     for name, column in zip(schema.FIELDS, columns, strict=True):
         if column != shown[name] and name == "seq":
             yield f"is numbered {column} in its column and {shown[name]} in its bytes"
         elif column != shown[name] or type(column) is not type(shown[name]):
             yield f"has another {name} in its column than in its bytes"
-    try:
-        yield from chain.follow(body, computed)
-    except TypeError:
-        yield "has bytes that are not an event"
+    return body
 
 
 def _table_problems(cursor: duckdb.DuckDBPyConnection, count: int) -> Iterator[str]:

@@ -222,6 +222,24 @@ def test_bytes_that_are_no_event_of_ours_are_found(written: Path, change: dict[s
     assert names(verified(written), 2)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("tokens", 2**60),
+        ("tokens", -(2**53)),
+        ("labels", {"tenant": "acme"}),
+        ("labels", {"tenant": 1.0}),
+    ],
+)
+def test_what_is_no_event_is_found_though_bytes_and_column_agree(written: Path, column: str, value: object) -> None:
+    body = json.loads(stored_bytes(written, 2)) | {column: value}
+    data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    shown = json.dumps(value, sort_keys=True, separators=(",", ":")) if column == "labels" else value
+    change = f'UPDATE events SET bytes = ?, hash = ?, "{column}" = ? WHERE seq = 2'
+    tamper(written, change, values=(data, sha256(data), shown))
+    assert names(verified(written), 2)
+
+
 def test_bytes_with_spaces_are_found(written: Path) -> None:
     data = json.dumps(json.loads(stored_bytes(written, 2))).encode()
     tamper(written, "UPDATE events SET bytes = ?, hash = ? WHERE seq = 2", values=(data, sha256(data)))
