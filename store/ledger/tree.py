@@ -40,6 +40,8 @@ class Tree:
             for entry in self._tails[level]:
                 self._peaks.append(entry, level * _BITS)
         self._load = lru_cache(KEPT)(load)
+        # What is complete never changes: siblings on the way up are those of many proofs.
+        self._complete = lru_cache(16 * KEPT)(self._computed)
         self._fresh: dict[tuple[int, int], bytes] = {}
 
     @property
@@ -125,7 +127,7 @@ class Tree:
             return self._complete(height, start >> height)
         return node_hash(self._range(start, start + left), self._range(start + left, end))
 
-    def _complete(self, height: int, number: int) -> bytes:
+    def _computed(self, height: int, number: int) -> bytes:
         """The root of the complete subtree of 2**height leaves with this number."""
         level, inside = divmod(height, _BITS)
         return _over(self._entries(level, number << inside, 1 << inside))
@@ -139,12 +141,8 @@ class Tree:
             data = self._fresh.get((level, number))
         if data is None:
             data = self._load(level, number)
-        return cut(data)[offset : offset + count]
-
-
-def cut(data: bytes) -> list[bytes]:
-    """The hashes of a tile."""
-    return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
+        start, end = offset * HASH_BYTES, (offset + count) * HASH_BYTES
+        return [data[at : at + HASH_BYTES] for at in range(start, end, HASH_BYTES)]
 
 
 def _over(hashes: list[bytes]) -> bytes:
