@@ -38,6 +38,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "temp_directory": "",
+    # Four times DuckDB's own: a checkpoint holds the writer up, and 64 MB of log are read back in a third of a second.
+    "checkpoint_threshold": "64MB",
     "lock_configuration": True,
 }
 

@@ -21,18 +21,28 @@ def canonical(value: Json) -> bytes:
 
     Raises ValueError for what JSON cannot carry: NaN, infinities, integers past 2**53, keys that are not text.
     """
-    return bytes(rfc8785.dumps(value))
+    return canonical_names(value) if _plain(value) else bytes(rfc8785.dumps(value))
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
 
 
 def canonical_names(value: Json) -> bytes:
-    """As `canonical`, in a fifth of the time, for what events are made of: ASCII keys, text, whole numbers below 2**53.
+    """As `canonical`, for what is known to be made of nothing but ASCII keys, text and whole numbers below 2**53.
 
-    There the two agree: RFC 8785 differs from Python's encoder in how it writes fractions, and sorts other keys.
+    RFC 8785 differs from Python's encoder only in how it writes fractions and sorts other keys.
     """
     return _encode(value).encode()
+
+
+def _plain(value: Json) -> bool:
+    """Whether a value is of what `canonical_names` takes, which writes it in a fifth of the time."""
+    if isinstance(value, dict):
+        return all(type(key) is str and key.isascii() and _plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_plain, value))
+    kind = type(value)
+    return kind is str or kind is bool or value is None or (kind is int and -EXACT <= value <= EXACT)
 
 
 def parse(data: bytes) -> Json:

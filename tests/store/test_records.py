@@ -1,8 +1,10 @@
 """The plain data that all rooms share."""
 
-from typing import get_args
+import json
+from typing import Any, get_args
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,7 +55,24 @@ def test_what_events_are_made_of_is_written_the_same_and_faster(value: dict[str,
     assert canonical_names(value) == canonical(value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**53, {1: "a"}, {"a": object()}])
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e30, 1e30) | st.text(),
+        lambda inside: st.lists(inside) | st.tuples(inside) | st.dictionaries(st.text(), inside),
+    )
+)
+def test_every_value_is_written_as_the_reference_writes_it(value: object) -> None:
+    assert canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]  # JSON of any shape
+
+
+@pytest.mark.parametrize("value", [{"\U0001f600": 1, "\ufb01": 2}, {"a": Kind.NOTE, "b": Classification.PUBLIC}, [1.0]])
+def test_what_the_standard_encoder_writes_otherwise_is_written_as_the_reference_writes_it(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value) != json.dumps(value, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 2**53, {1: "a"}, {"a": object()}, "\ud800", {"a": -(2**53)}]
+)
 def test_what_json_cannot_carry_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         canonical(value)
