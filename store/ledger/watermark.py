@@ -6,6 +6,7 @@ it never rises again.
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from store.ledger.errors import LedgerFailed
@@ -24,6 +25,8 @@ class Watermark:
         self._error: LedgerFailed | None = None
         self._changed = threading.Condition()
         self._waiters: dict[asyncio.Future[None], _Waiter] = {}
+        self.urge: Callable[[], None] = _nobody
+        """Called when somebody begins to wait, from their thread."""
 
     @property
     def at(self) -> int:
@@ -61,6 +64,8 @@ class Watermark:
 
     def wait(self, seq: int, timeout_s: float | None = None) -> bool:
         """Block until `seq` is on disk; False if that takes longer than `timeout_s`. Raises LedgerFailed."""
+        if self._at < seq:
+            self.urge()
         with self._changed:
             self._changed.wait_for(lambda: self._at >= seq or self._error is not None, timeout_s)
             return self._verdict(seq)
@@ -73,6 +78,7 @@ class Watermark:
             if self._at >= seq or self._error:
                 return self._verdict(seq)
             self._waiters[future] = _Waiter(seq, loop)
+        self.urge()
         try:
             async with asyncio.timeout(timeout_s):
                 await future
@@ -88,6 +94,10 @@ class Watermark:
             return True
         self.check()
         return False
+
+
+def _nobody() -> None:
+    """Nobody is to be told."""
 
 
 def _finish(future: "asyncio.Future[None]") -> None:

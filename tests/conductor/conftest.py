@@ -231,6 +231,7 @@ class Life:
             except Died:  # the answer never got to the disk
                 ended.cancel()
             await asyncio.wait([ended], timeout=0.005)
+        await self.core.ledger.flushed()  # a run that has died waits for nothing that it appended
         return await self.core.run(run)
 
     async def answer_all(self, yes: bool) -> int:

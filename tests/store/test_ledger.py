@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,35 @@ async def test_all_that_was_appended_so_far_can_be_waited_for(ledger, draft) -> 
         ledger.append(draft(), {"n": number})
         await ledger.flushed()
         assert ledger.last_seq() == number + 1
+
+
+async def test_what_somebody_waits_for_is_committed_at_once(
+    folder: Path, draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.ledger.writer.LINGER_S", 1e6)
+    with Ledger.open(folder) as ledger:
+        ledger.append(draft())
+        assert ledger.append(draft()).wait(60).seq == ledger.last_seq() == 2
+        await ledger.append(draft()).durable()
+        ledger.append(draft())
+        await ledger.flushed()
+        ledger.append(draft())
+        assert ledger.wait(4, 60)
+        ledger.append(draft())
+        ledger.proofs.checkpoint()
+        assert ledger.last_seq() == 6
+        ledger.append(draft())
+    with Ledger.open(folder, read_only=True) as ledger:
+        assert len(ledger.events()) == 7
+
+
+def test_what_nobody_waits_for_gets_to_the_disk_as_well(ledger, draft) -> None:
+    for number in range(5):
+        ledger.append(draft(), {"n": number})
+    deadline = time.monotonic() + 60
+    while ledger.last_seq() < 5 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert ledger.last_seq() == 5
 
 
 async def test_a_cancelled_wait_and_a_closed_loop_leave_the_writer_alone(ledger, draft) -> None:
