@@ -3,7 +3,7 @@
 Events come from their canonical bytes, which are compared with their hash each time; columns only find them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,9 @@ from store.records.canonical import sha256
 from store.records.errors import IntegrityError, SettingsError
 from store.records.event import Event
 from store.records.kinds import Kind
+
+TOGETHER = 1000
+"""Payloads of one query: few enough that DuckDB goes by the index, many enough that the query costs little of each."""
 
 _RUN_COLUMNS = (
     "run, tenant, principal, workflow, workflow_version, status, "
@@ -135,10 +138,19 @@ class Reader:
 
     def payload(self, id: str) -> Payload:
         """A row of the archive. Raises IntegrityError if it is not there."""
-        found = self.rows("SELECT id, tenant, size, data FROM payloads WHERE id = ?", id)
-        if not found:
-            raise IntegrityError(f"payload {id} is missing", self._where)
-        return Payload(*found[0])
+        return self.payloads([id])[id]
+
+    def payloads(self, ids: Iterable[str]) -> dict[str, Payload]:
+        """Rows of the archive by their ids. Raises IntegrityError if one is not there."""
+        wanted = list(dict.fromkeys(ids))
+        found: dict[str, Payload] = {}
+        for first in range(0, len(wanted), TOGETHER):
+            query = "SELECT id, tenant, size, data FROM payloads WHERE id IN ?"
+            found.update((row[0], Payload(*row)) for row in self.rows(query, wanted[first : first + TOGETHER]))
+        for id in wanted:
+            if id not in found:
+                raise IntegrityError(f"payload {id} is missing", self._where)
+        return found
 
     def checkpoint(self, covering: int = 0) -> tuple[int, str] | None:
         """Size and note of the newest checkpoint, if it covers that many events."""

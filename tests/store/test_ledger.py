@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,17 @@ def test_an_empty_payload_is_a_payload(ledger, draft) -> None:
         event = ledger.append(draft(), value).wait()
         assert ledger.payload(event.payload) == value
     assert ledger.append(draft()).wait().payload == ""
+
+
+def test_the_payloads_of_many_events_come_together(ledger, draft, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.ledger.reader.TOGETHER", 2)
+    values = [None, ["a"], ["b"], ["a"], None, ["c"], ["d"], ["e"]]
+    pending = [ledger.append(draft(), value) for value in values]
+    pending[-1].wait()
+    assert ledger.payloads(ledger.events()) == values
+    assert ledger.payloads([]) == []
+    with pytest.raises(IntegrityError, match="payload no is missing"):
+        ledger.payloads([replace(pending[0].event, payload="no"), *ledger.events()])
 
 
 def test_an_unknown_payload_is_an_integrity_error(ledger) -> None:
