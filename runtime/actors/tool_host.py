@@ -5,6 +5,7 @@ this runtime and gave to none but host and core, under the core's current epoch.
 died is never repeated here: the gate settles it.
 """
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 from runtime.actors.call import actor, again, check_secret, once
 from store.records.canonical import Json
+from store.records.errors import SettingsError, Unreachable
 from tools.catalog import Catalog
 from tools.host import ToolHost, become_subreaper
 from tools.record import ToolRecord
@@ -32,6 +34,7 @@ class ToolHostActor:
         self._catalogs, self._secret = catalogs, secret
         self._host = ToolHost(logs, alone=True)
         self._open = False
+        self._opening = asyncio.Lock()
 
     async def pid(self) -> int:
         return os.getpid()
@@ -43,15 +46,23 @@ class ToolHostActor:
             case "records":
                 return (await self._ready()).records()
             case "call":
-                return await (await self._ready()).call(*arguments)
+                return await (await self._for_a_call()).call(*arguments)
             case "close":
                 return await self._host.close()
 
     async def _ready(self) -> ToolHost:
-        if not self._open:
-            await self._host.open(self._catalogs)
-            self._open = True
+        async with self._opening:  # after a death several calls come at once, and each finds nothing open
+            if not self._open:
+                await self._host.open(self._catalogs)
+                self._open = True
         return self._host
+
+    async def _for_a_call(self) -> ToolHost:
+        """The host, for a call. What keeps it from opening again is no fault of the call, which never left."""
+        try:
+            return await self._ready()
+        except SettingsError as error:
+            raise Unreachable(error.what, error.where, error.do) from error
 
 
 @dataclass(frozen=True)
