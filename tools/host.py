@@ -50,14 +50,8 @@ class ToolHost:
 
         Raises Unreachable for a server that does not start, SettingsError for catalogs that contradict each other.
         """
-        from tools.mcp.toolset import McpToolset  # late: the mcp package takes a second to import
-
         try:
-            named = [item for catalog in catalogs for item in catalog.server.items()]
-            if len({name for name, _ in named}) < len(named):
-                raise SettingsError("two tools files name a server alike", do="rename one of them")
-            servers = [McpToolset(name, server, self._log_dir) for name, server in named]
-            for toolset in (*servers, *toolsets):
+            for toolset in (*self._servers(catalogs), *toolsets):
                 self._toolsets.append(toolset)
                 await toolset.open()
                 for record in await toolset.records():
@@ -66,6 +60,16 @@ class ToolHost:
         except BaseException:
             await self.close()
             raise
+
+    def _servers(self, catalogs: Sequence[Catalog]) -> list[Toolset]:
+        named = [item for catalog in catalogs for item in catalog.server.items()]
+        if len({name for name, _ in named}) < len(named):
+            raise SettingsError("two tools files name a server alike", do="rename one of them")
+        if not named:
+            return []
+        from tools.mcp.toolset import McpToolset  # late: the mcp package takes a second to import
+
+        return [McpToolset(name, server, self._log_dir) for name, server in named]
 
     def _add(self, record: ToolRecord, toolset: Toolset) -> None:
         if record.name in self._records:
