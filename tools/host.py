@@ -1,12 +1,14 @@
 """The tool host: every toolset of a site behind one call. It owns the sessions and takes calls from the core only.
 
 It checks shapes, never rights: that a call may happen was settled in the gate. Arguments that do not fit never leave;
-results that do not fit never come back. Calls of an older core than the newest one seen are refused. A call is carried
-out at most once: Unreachable and BadArguments mean that it never left, anything else that it may have happened.
+results that do not fit never come back. Calls of an older core than the newest one seen are refused, and what such a
+core began has ended before the newer one repeats it or asks what became of it. A call is carried out at most once:
+Unreachable and BadArguments mean that it never left, anything else that it may have happened.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,6 +46,7 @@ class ToolHost:
         self._records: dict[str, ToolRecord] = {}
         self._checkers: dict[str, tuple[Checker, Checker | None]] = {}
         self._epoch = 0
+        self._effects: dict[asyncio.Event, tuple[int, ToolRecord]] = {}
 
     async def open(self, catalogs: Sequence[Catalog], toolsets: Sequence[Toolset] = ()) -> None:
         """Start every server of the catalogs, and the toolsets given. All or none.
@@ -96,11 +99,32 @@ class ToolHost:
             raise BadArguments("there is no such tool", name, "see `bailiwick tools list`")
         record = self._records[name]
         sent = self._arguments(record, arguments, key)
-        outcome = await self._where[name].call(name, sent, min(timeout_s, record.timeout_s))
+        await self._older(name, epoch)
+        with self._under_way(record, epoch):
+            outcome = await self._where[name].call(name, sent, min(timeout_s, record.timeout_s))
         checker = self._checkers[name][1]
         if checker and not outcome.error and (problem := checker.problem(outcome.value)):
             raise BadResult(f"the tool's result does not fit its schema: {problem}", name, "report it to its owner")
         return outcome
+
+    async def _older(self, name: str, epoch: int) -> None:
+        """Wait for what an older core began: asked in the midst of an effect, or told to repeat it, a tool would say or
+        do what is no longer true a moment later. At most as long as that effect may take.
+        """
+        for ended, (began, record) in list(self._effects.items()):
+            if began < epoch and name in (record.name, record.reconcile):
+                await ended.wait()
+
+    @contextmanager
+    def _under_way(self, record: ToolRecord, epoch: int) -> Iterator[None]:
+        ended = asyncio.Event()
+        if record.effect is Effect.WRITE:
+            self._effects[ended] = epoch, record
+        try:
+            yield
+        finally:
+            self._effects.pop(ended, None)
+            ended.set()
 
     def _arguments(self, record: ToolRecord, arguments: dict[str, Json], key: str) -> dict[str, Json]:
         """What is sent: the arguments, checked, and the key where the tool takes it."""

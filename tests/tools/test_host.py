@@ -1,5 +1,6 @@
 """The tool host: one core at a time, arguments and results that fit, keys that only the runtime sets."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -97,6 +98,41 @@ async def test_an_older_core_is_refused_once_a_newer_one_has_called(host: ToolHo
     with pytest.raises(StaleEpoch, match="epoch 4 is over"):
         await host.call("lab.look", {"at": 1}, "", 60, 4)
     assert (await host.call("lab.look", {"at": 2}, "", 60, 5)).value == {"at": 2}
+
+
+async def test_what_an_older_core_began_has_ended_before_it_is_asked_about_or_repeated() -> None:
+    begun, go, done = asyncio.Event(), asyncio.Event(), list[str]()
+    toolset = FunctionToolset("lab")
+
+    @toolset.tool(key_argument="key", reconcile="lab.status")
+    async def pay(key: str) -> int:
+        begun.set()
+        await go.wait()
+        done.append(key)
+        return len(done)
+
+    @toolset.tool(effect="read", egress=False, irreversible=False)
+    async def status(key: str) -> dict[str, bool]:
+        return {"happened": key in done}
+
+    @toolset.tool(effect="read", egress=False, irreversible=False)
+    async def look() -> int:
+        return len(done)
+
+    host = ToolHost()
+    await host.open([], [toolset])
+    first = asyncio.create_task(host.call("lab.pay", {}, "run/1", 60, 1))
+    await begun.wait()
+    assert (await host.call("lab.status", {"key": "run/1"}, "", 60, 1)).value == {"happened": False}, (
+        "its own core asks"
+    )
+    asked = asyncio.create_task(host.call("lab.status", {"key": "run/1"}, "", 60, 2))
+    again = asyncio.create_task(host.call("lab.pay", {}, "run/1", 60, 2))
+    assert (await host.call("lab.look", {}, "", 60, 2)).value == 0, "others need not wait"
+    go.set()
+    assert (await asked).value == {"happened": True}
+    assert [(await first).value, (await again).value] == [1, 2]
+    await host.close()
 
 
 async def test_a_schema_that_refers_elsewhere_fetches_nothing(awkward: Callable[..., Server]) -> None:
