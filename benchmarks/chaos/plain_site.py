@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.plan import CORE, DONE, HOST, INTENT, POWER, UNDER_WAY, Kill
+from benchmarks.chaos.plan import CORE, DONE, HOST, INTENT, POWER, UNDER_WAY, UNSYNCED, Kill
 from benchmarks.chaos.power import Disk
 from benchmarks.chaos.site import HOLD_MS, Child, Site, World, last_words
 from runtime.crashpoints import CrashPoint
@@ -80,7 +80,7 @@ class PlainSite(Site):
     async def strike(self, kill: Kill) -> bool:
         """As Site.strike."""
         came = await self._moment(kill)
-        self._check_alive(by_itself=came and kill.moment in POINTS)
+        self._check_alive(by_itself=came and kill.moment in (*POINTS, UNSYNCED))
         if kill.target != CORE and self._host:
             await self._host.kill()
             self._host = None
@@ -130,4 +130,7 @@ class PlainSite(Site):
             await self._core.ask(order)
             return await self._core.dead(MOMENT_S)
         await asyncio.sleep(kill.delay * LONGEST_S)
+        if kill.moment == UNSYNCED and self._core:
+            self._disk.die_at_sync(1 + kill.luck % MOST_VISITS)
+            return await self._core.dead(MOMENT_S)
         return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 CORE, HOST, WORKER, MODEL = "core", "tool host", "worker", "model server"
 EVERYTHING, POWER = "everything", "power cut"
 
-STARTING, RUNNING = "while it starts", "at random"
+STARTING, RUNNING, UNSYNCED = "while it starts", "at random", "written, not synced"
 INTENT, UNDER_WAY, DONE = "after the intent", "effect under way", "effect done, no outcome"
 BETWEEN = (INTENT, UNDER_WAY, DONE)
 """The moments between an intent and its outcome."""
@@ -60,8 +60,8 @@ def _kills(count: int, weights: dict[str, int], chance: random.Random, *, full: 
 def _moment(target: str, between: bool, chance: random.Random, *, full: bool) -> str:
     """A moment; the crash points in the core's code are used where it is the core that dies, and is ours to arm."""
     if not between:
-        startable = not full and target != HOST
-        return chance.choices((STARTING, RUNNING), (1, 3))[0] if startable else RUNNING
+        weights = (0, 1, 0) if full or target == HOST else (1, 1, 2) if target == POWER else (1, 3, 0)
+        return chance.choices((STARTING, RUNNING, UNSYNCED), weights)[0]
     return UNDER_WAY if full or target == HOST else chance.choice(BETWEEN)
 
 

@@ -112,7 +112,7 @@ class Disk:
     def __init__(self, folder: Path, scratch: Path) -> None:
         """`scratch` takes the compiled recorder and its journal. Raises Unreachable if it cannot be compiled."""
         self._folder = folder.resolve()
-        self._journal = scratch / "power.journal"
+        self.journal, self._orders = scratch / "power.journal", scratch / "power.orders"
         self._library = _compiled(scratch / "power.so")
         self._inodes: dict[int, File] = {}
         self._live: Names = {}
@@ -121,17 +121,25 @@ class Disk:
 
     def environment(self) -> dict[str, str]:
         """The variables of the next process that writes."""
-        self._journal.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
         return {
             "LD_PRELOAD": str(self._library),
             "CHAOS_FOLDER": str(self._folder),
-            "CHAOS_JOURNAL": str(self._journal),
+            "CHAOS_JOURNAL": str(self.journal),
+            "CHAOS_ORDERS": str(self._orders),
         }
+
+    def die_at_sync(self, number: int = 1) -> None:
+        """Let the process die instead of making the `number`-th sync from now on, until it is settled."""
+        aside = self._orders.with_suffix(".new")
+        aside.write_text(str(number))
+        aside.rename(self._orders)
 
     def settle(self) -> None:
         """Take in what the last process did; it must have ended. Raises IntegrityError if it did more than it told."""
-        records = list(_read(self._journal)) if self._journal.exists() else []
-        self._journal.unlink(missing_ok=True)
+        records = list(read(self.journal)) if self.journal.exists() else []
+        for file in (self.journal, self._orders):
+            file.unlink(missing_ok=True)
         for number, record in enumerate(records):
             failed = number + 1 < len(records) and records[number + 1].what == "F"
             if record.what == "F" or failed:
@@ -217,7 +225,7 @@ class Disk:
         return [path for path in sorted(self._folder.rglob("*")) if path.is_file()]
 
 
-def _read(journal: Path) -> Iterator[Record]:
+def read(journal: Path) -> Iterator[Record]:
     """The records of a journal; one that was cut short is left out."""
     data, at = journal.read_bytes(), 0
     while at + HEAD.size <= len(data):
