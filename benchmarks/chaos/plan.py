@@ -16,7 +16,7 @@ PLAIN = {CORE: 4, HOST: 2, EVERYTHING: 2, POWER: 2}
 """Targets without Ray, by weight."""
 RAY = {CORE: 1, HOST: 1, WORKER: 1, MODEL: 1, EVERYTHING: 1}
 """Targets of the full runtime, by weight."""
-RAY_SHARE = 0.1
+RAY_SHARE, LEAST_RAY = 0.1, 2 * len(RAY)
 PER_SITE = 50
 """Kills of one data folder; then all of its runs must end, and all is checked."""
 
@@ -38,6 +38,11 @@ class Kill:
     def between(self) -> bool:
         """Whether it is meant to fall between an intent and its outcome."""
         return self.moment in BETWEEN
+
+
+def share(kills: int) -> int:
+    """How many of the kills are of the full runtime: a tenth, and enough for each of its parts to die twice."""
+    return min(kills, max(LEAST_RAY, round(kills * RAY_SHARE)))
 
 
 def plan(kills: int, seed: int, full: int) -> list[list[Kill]]:

@@ -25,8 +25,8 @@ Tell = Callable[[str], None]
 class Findings:
     """What a run of the benchmark found. `kills` counts by target, moment and whether it was on the full runtime.
 
-    `missed` are kills whose moment did not come in time; `open_intents` effects that a core without Ray found without
-    an outcome when it started; `unsynced` writes that were at stake in the power cuts.
+    `missed` are kills whose moment did not come in time; `open_intents` effects over the first two kinds that a core
+    without Ray found without an outcome when it started; `unsynced` writes that were at stake in the power cuts.
     """
 
     verdict: Verdict = field(default_factory=Verdict)

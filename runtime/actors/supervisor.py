@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,7 +35,9 @@ from tools.catalog import Catalog
 CORE_WAIT_S = 60.0
 PAUSE_S = 0.5
 MOST_DEATHS = 20
-"""After so many deaths of the core the supervisor gives up: something kills it each time."""
+"""After so many deaths of the core, one soon after the other, the supervisor gives up: something kills it each time."""
+STEADY_S = 60.0
+"""A core that has lived so long did not die of what killed the one before it."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +181,14 @@ class Supervisor:
 
     async def _keep_core(self) -> None:
         """Wait for the core's death and start the next, for ever."""
-        for _ in range(MOST_DEATHS):
+        deaths = 0
+        while True:
+            begun = time.monotonic()
             await self._death()
             self._ready.clear()
+            deaths = 1 if time.monotonic() - begun >= STEADY_S else deaths + 1
+            if deaths == MOST_DEATHS:
+                break
             try:
                 await self._new_core(replace(self._spec, crash_at=""), resume=True)
             except BailiwickError as error:
