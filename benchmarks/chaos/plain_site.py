@@ -34,8 +34,8 @@ class PlainSite(Site):
         self._core: Child | None = None
         self._host: Child | None = None
         self._listens = self._takes = False
-        self.open_intents = self.unsynced = self.cuts = 0
-        """What kills left behind: effects without an outcome, writes that were not synced, and power cuts in all."""
+        self.open_intents = self.unsynced = 0
+        """What kills left behind: effects without an outcome, and writes that were not synced."""
 
     async def begin(self) -> None:
         """As Site.begin."""
@@ -89,7 +89,6 @@ class PlainSite(Site):
             self._core = None
             self._disk.settle()
         if kill.target == POWER:
-            self.cuts += 1
             chance = random.Random(kill.luck)
             self.unsynced += self._disk.cut(chance, all_lost=chance.random() < 0.5)
         return came

@@ -140,14 +140,13 @@ class Disk:
         records = list(read(self.journal)) if self.journal.exists() else []
         for file in (self.journal, self._orders):
             file.unlink(missing_ok=True)
-        for number, record in enumerate(records):
-            failed = number + 1 < len(records) and records[number + 1].what == "F"
-            if record.what == "F" or failed:
-                continue
-            last = number + 1 == len(records)
-            if last and (known := self._done(record)) is None:
-                continue
-            self._take(known if last and known is not None else record)
+        for number, record in enumerate(records, 1):
+            following = records[number].what if number < len(records) else ""
+            if "F" in (record.what, following):
+                continue  # what was told could not be done
+            taken = record if following else self._done(record)
+            if taken is not None:
+                self._take(taken)
         self._compare()
 
     def cut(self, chance: random.Random, *, all_lost: bool) -> int:
