@@ -24,6 +24,7 @@ from store.records.errors import (
     ChildFailed,
     DeadLetter,
     Denied,
+    InDoubt,
     ModelFailed,
     SettingsError,
     Timeout,
@@ -150,7 +151,7 @@ class Conductor:
         if events[-1].kind == Kind.RUN_ENDED:
             return
         try:
-            past = [(event, self._payload(event)) for event in events]
+            past = list(zip(events, self.ledger.payloads(events), strict=True))
         except BailiwickError as error:
             await self._unreadable(events[0], error)
             return
@@ -336,6 +337,11 @@ class Conductor:
         await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
     async def _end(self, scope: Scope, status: Ended, payload: dict[str, Any]) -> None:
+        """The last event of a run. One of whose effects nobody knows whether it happened is parked instead."""
+        if doubt := self.services.gate.effects.open_intents(scope.run):
+            what = f"the run would have ended as {status}, but nobody knows whether {doubt[0].tool} happened"
+            await self._park(scope, InDoubt(what, f"step {doubt[0].step}", "`bailiwick runs settle`, or resume it"))
+            return
         scope.over = True
         by = "" if not status.startswith("completed") else "model" if scope.by_model and not scope.by_rule else "rule"
         draft = scope.draft(Kind.RUN_ENDED, decision=status, labels=scope.labels)

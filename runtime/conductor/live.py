@@ -19,7 +19,7 @@ from runtime.conductor.thinking import Brief, Thinking
 from runtime.conductor.waits import Waits
 from runtime.contract.run import USUAL, M, Run
 from runtime.contract.values import Backoff, Example, Receipt, Staged, Verdict, Work, record
-from store.records.canonical import Json, canonical, parse
+from store.records.canonical import Json
 from store.records.errors import DeadLetter, ModelFailed, SettingsError, Timeout, ToolFailed
 from store.records.kinds import Kind
 
@@ -157,7 +157,7 @@ class LiveRun(Run):
 
     async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
         async def live(_path: str) -> Done:
-            return Done(parse(canonical(compute(*arguments))))
+            return Done(compute(*arguments))
 
         value: T = await self._scope.step("step", compute.__qualname__, list(arguments), live)
         return value

@@ -418,3 +418,23 @@ async def test_a_halt_catches_an_effect_between_two_tries(live: Any, site: Any) 
         assert (await life.finish(run)).outcome == "repaired"
         assert len(life.events(run, Kind.EFFECT_INTENT)) == 1
     assert len(site.effects()) == 1
+
+
+async def test_no_run_ends_while_one_of_its_effects_is_in_doubt(live: Any, site: Any) -> None:
+    site.trouble["set_dependency"] = ["lost"]
+
+    async def careless(run: Run) -> str:
+        run.stage("ops.set_dependency", service="orders", dependency="gateway")
+        await run.review()
+        try:
+            await run.commit()
+        except BailiwickError:
+            return "never mind"
+        return "done"
+
+    async with live(flow(careless)) as life:
+        run = (await life.run("flow", answer=True)).run
+        assert (await life.core.run(run)).status == "parked"
+        assert life.error(run)["kind"] == "InDoubt"
+        await life.core.settle(run, "", True, None, life.user, "")
+        assert (await life.finish(run)).outcome == "done"
