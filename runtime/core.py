@@ -24,6 +24,7 @@ from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
+    ForkView,
     ProofView,
     QuestionView,
     RunView,
@@ -139,6 +140,11 @@ class Core:
     async def retry(self, run: str, user: User) -> str:
         """As Controls.retry."""
         return await self.controls.retry(run, user)
+
+    async def fork(self, run: str, step: str, user: User) -> ForkView:
+        """As Controls.fork."""
+        made, effects = await self.controls.fork(run, step, user)
+        return ForkView(run=made, effects=tuple(effects))
 
     async def settle(self, run: str, step: str, happened: bool, value: Json, user: User, reason: str) -> str:
         """As Controls.settle."""

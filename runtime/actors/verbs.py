@@ -10,6 +10,7 @@ from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
+    ForkView,
     ProofView,
     QuestionView,
     RunView,
@@ -108,6 +109,10 @@ class CoreVerbs:
     async def retry(self, run: str) -> str:
         found: str = await self._once("retry", run, self.user)
         return found
+
+    async def fork(self, run: str, step: str) -> ForkView:
+        view: ForkView = await self._once("fork", run, step, self.user)
+        return view
 
     async def settle(self, run: str, happened: bool, value: Any = None, step: str = "", reason: str = "") -> str:
         found: str = await self._once("settle", run, step, happened, value, self.user, reason)

@@ -147,6 +147,15 @@ def answer(site: Site, run: Run, value: Value, step: Step = "") -> None:
     print("answered")
 
 
+@verb(app, "fork")
+def fork(site: Site, run: Run, step: Annotated[str, typer.Argument(help="The first step to be taken anew.")]) -> None:
+    """Begin a run that has done what another had before a step; what it commits needs approvals of its own."""
+    made = _do(site, "fork", run, step)
+    for path, tool in made.effects:
+        print(f"done before, not repeated: {plain(tool)} (step {plain(path)})")
+    print(f"forked: {made.run}")
+
+
 @verb(app, "settle")
 def settle(
     site: Site,

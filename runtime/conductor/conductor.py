@@ -11,6 +11,7 @@ from runtime.conductor.branch import Branch, current, within
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal
 from runtime.conductor.live import LiveRun
+from runtime.conductor.past import Fork, past
 from runtime.conductor.scope import CORE_VERSION, PARKS, Done, Scope, Services
 from runtime.conductor.turns import Turns
 from runtime.conductor.waits import Waits
@@ -85,6 +86,16 @@ class Conductor:
             raise
         return self._came_to(run)
 
+    async def fork(self, source: str, at: Fork, user: User) -> str:
+        """Begin a run that has done what another had done until then; the new run's id."""
+        first = self.ledger.run_events(source)[0]
+        submission = self._payload(first)
+        run = _run_id()
+        forked = {"run": source, "before": at.before, "effects": [list(each) for each in at.effects]}
+        kept = {name: value for name, value in submission.items() if name != "user"}
+        await self._begin(run, user, first.labels or Labels(user.tenant), {**kept, "forked": forked})
+        return run
+
     async def stop(self, run: str, kind: Kind, by: User, reason: str) -> None:
         """Put on disk that a run is to be cancelled or paused, and see to it; one that is over stays as it is.
 
@@ -151,14 +162,14 @@ class Conductor:
         if events[-1].kind == Kind.RUN_ENDED:
             return
         try:
-            past = list(zip(events, self.ledger.payloads(events), strict=True))
+            found = past(self.ledger, run)
         except BailiwickError as error:
             await self._unreadable(events[0], error)
             return
-        first, submission = past[0]
-        scope = self._scope(first, submission, Journal.read(past))
+        first, submission = found[-len(events)]
+        scope = self._scope(first, submission, Journal.read(found))
         current.set(Branch())
-        kind = Kind.RUN_STARTED if len(past) == 1 else Kind.RUN_RESUMED
+        kind = Kind.RUN_STARTED if len(events) == 1 else Kind.RUN_RESUMED
         self.ledger.append(scope.draft(kind, labels=scope.labels))
         waits = self.live[run] = Waits(scope)
         try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.conductor.conductor import Conductor
+from runtime.conductor.past import fork_at
 from runtime.conductor.scope import CORE_VERSION
 from runtime.conductor.waits import Question
 from runtime.gate.recorder import Pending
@@ -124,6 +125,18 @@ class Controls:
         self.conductor.services.gate.effects.replay(settled)
         self.conductor.resume(row.run)
         return row.run
+
+    async def fork(self, run: str, step: str, by: User) -> tuple[str, list[tuple[str, str]]]:
+        """Begin a run of its own with all that a run had recorded before `step`: its id, and step and tool of the
+        effects that were done until then, which it will not repeat. What it commits needs approvals of its own.
+
+        Raises Denied for another user's run, SettingsError as fork_at does.
+        """
+        row = self.conductor.ledger.find_run(run)
+        if (by.tenant, by.name) != (row.tenant, row.principal):
+            raise Denied(f"{by.name} may not fork another user's run", row.run)
+        at = fork_at(self.conductor.ledger, row.run, step)
+        return await self.conductor.fork(row.run, at, by), list(at.effects)
 
     async def halt(self, by: User, reason: str) -> None:
         """Let no effect begin any more; returns once that is on disk. Anybody who may use the runtime may do this."""

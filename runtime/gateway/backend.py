@@ -11,6 +11,7 @@ from runtime.gateway.messages import (
     Answer,
     ApprovalView,
     EventView,
+    ForkView,
     ProofView,
     QuestionView,
     RunView,
@@ -102,6 +103,10 @@ class Verbs(Queries, Protocol):
 
     async def retry(self, run: str) -> str:
         """Try a step that failed too often again; the run's id. Raises SettingsError if it waits for none."""
+        ...
+
+    async def fork(self, run: str, step: str) -> ForkView:
+        """Begin a run that has done what another had before `step`. Raises SettingsError, Denied."""
         ...
 
     async def settle(self, run: str, happened: bool, value: Any = None, step: str = "", reason: str = "") -> str:

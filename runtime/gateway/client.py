@@ -80,6 +80,7 @@ class Client:
     questions = remote(Verbs.questions)
     reply = remote(Verbs.reply)
     retry = remote(Verbs.retry)
+    fork = remote(Verbs.fork)
     settle = remote(Verbs.settle)
     halt = remote(Verbs.halt)
     release = remote(Verbs.release)

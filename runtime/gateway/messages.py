@@ -96,6 +96,13 @@ class Answer(Wire):
     meaning: str = ""
 
 
+class ForkView(Wire):
+    """A run that was forked: its id, and step and tool of the effects done before, which it does not repeat."""
+
+    run: str
+    effects: tuple[tuple[str, str], ...] = ()
+
+
 class QuestionView(Wire):
     """A question of a run that waits for a person. `form` is the JSON Schema of an answer; `to` a user or a role."""
 

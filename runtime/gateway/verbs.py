@@ -103,6 +103,7 @@ VERBS: Mapping[str, Verb] = {
         Verb(Verbs.questions),
         Verb(Verbs.reply),
         Verb(Verbs.retry),
+        Verb(Verbs.fork),
         Verb(Verbs.settle),
         Verb(Verbs.halt),
         Verb(Verbs.release),

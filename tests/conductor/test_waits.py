@@ -438,3 +438,36 @@ async def test_no_run_ends_while_one_of_its_effects_is_in_doubt(live: Any, site:
         assert life.error(run)["kind"] == "InDoubt"
         await life.core.settle(run, "", True, None, life.user, "")
         assert (await life.finish(run)).outcome == "done"
+
+
+async def test_a_fork_repeats_nothing_and_asks_anew(live: Any, site: Any) -> None:
+    async def twice(run: Run) -> list[Any]:
+        seen = [await run.uuid()]
+        for number in range(2):
+            run.stage("ops.rollback_config", service="orders")
+            await run.review()
+            await run.commit()
+            seen.append(f"{number} {await run.uuid()}")
+        return seen
+
+    async with live(flow(twice)) as life:
+        source = (await life.run("flow", answer=True)).run
+        steps = [event.step for event, payload in life.events(source, Kind.STEP_COMPLETED) if payload["kind"] == "uuid"]
+        with pytest.raises(SettingsError, match="no such step"):
+            await life.core.fork(source, "99", life.user)
+        with pytest.raises(Denied, match="another user's run"):
+            await life.core.fork(source, steps[1], replace(life.user, name="eve"))
+        made = await life.core.fork(source, steps[1], life.user)
+        assert [tool for _, tool in made.effects] == ["ops.rollback_config"]
+        await life.until_waiting()
+    async with live(flow(twice)) as life:
+        assert (await life.resume(made.run, answer=True)).status == "completed"
+        first, fork = life.value(source), life.value(made.run)
+        assert first[0] == fork[0]
+        assert not set(first[1:]) & set(fork[1:])
+        assert [len(life.events(run, Kind.APPROVAL_ANSWERED)) for run in (source, made.run)] == [2, 1]
+        again = await life.core.fork(made.run, steps[2], life.user)
+        assert len(again.effects) == 1
+        assert (await life.finish(again.run, answer=True)).status == "completed"
+        assert life.value(again.run)[:2] == fork[:2]
+    assert len(site.effects()) == 3
