@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,12 @@ def leaf_hash(data: bytes) -> bytes:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of a node over two hashes (RFC 6962, 2.1)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def tombstone(ids: Iterable[str]) -> str:
+    """What an event that says that payloads are no more has as its fingerprint: the hex SHA-256 of their ids, sorted,
+    each with a newline after it."""
+    return hashlib.sha256("".join(f"{id}\n" for id in sorted(ids)).encode()).hexdigest()
 
 
 class Peaks:

@@ -1,15 +1,21 @@
-"""The archive: prompts, arguments and results, each stored once, compressed, under an id that tells nothing.
+"""The archive: prompts, arguments and results, each stored once for its owner: compressed, and encrypted.
 
-An id is a keyed digest, so that nobody without the key can test a guess against it. The key never enters the database.
-Nothing in here is logged.
+An id is a digest under a key that follows from the owner's data key, so nobody without that key can test a guess
+against it, and what two owners have said alike stands there twice: destroying one's leaves the other's. Nothing in here
+is logged, and nothing is written that is not encrypted.
 """
 
 import hashlib
 import hmac
+import threading
 from dataclasses import dataclass
 
 import zstandard
 
+from store.keys.cipher import Unopened
+from store.keys.data_key import DataKey
+from store.keys.keystore import Keystore
+from store.keys.scope import Owner
 from store.ledger.errors import Unstorable
 from store.records.canonical import Json, canonical, parse
 from store.records.errors import IntegrityError
@@ -20,27 +26,33 @@ LIMIT = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A row of the archive. `size` is of the canonical JSON, `data` is that JSON compressed with zstd."""
+    """A row of the archive. `size` is of the canonical JSON; `data` is that JSON, compressed with zstd and encrypted
+    with AES-256-GCM under what follows from the data key `key`."""
 
     id: str
     tenant: str
+    key: str
     size: int
     data: bytes
 
     @property
-    def row(self) -> tuple[str, str, int, bytes]:
+    def row(self) -> tuple[str, str, str, int, bytes]:
         """In the order of PAYLOAD_COLUMNS."""
-        return self.id, self.tenant, self.size, self.data
+        return self.id, self.tenant, self.key, self.size, self.data
 
 
 class Archive:
-    """Turns values into payloads and back, under a key of 32 bytes. Safe from any thread."""
+    """Turns values into payloads and back, under the keys of a keystore. Safe from any thread."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keystore: Keystore, earlier: bytes = b"") -> None:
+        """`earlier` is the key that made the ids of payloads which version 0.1 stored."""
+        self._keystore = keystore
+        self._earlier = earlier
+        self._at_hand = threading.local()
 
-    def pack(self, tenant: str, value: Json) -> Payload:
-        """The payload of a JSON value. Raises Unstorable if it is not JSON or too large."""
+    def pack(self, owner: Owner, value: Json) -> Payload:
+        """The payload of a JSON value. Raises Unstorable if it is not JSON or too large, and what the keystore raises
+        if it has no key for this owner and cannot make one."""
         try:
             data = canonical(value)
         except (ValueError, RecursionError) as error:
@@ -49,21 +61,40 @@ class Archive:
             raise Unstorable(
                 f"the payload has {len(data):,} bytes, the limit is {LIMIT:,}", do="store a reference to it"
             )
-        # A compressor belongs to one thread; making one costs less than sharing it would.
-        return Payload(self._id(tenant, data), tenant, len(data), zstandard.ZstdCompressor().compress(data))
+        key = self._keystore.key_for(owner)
+        id = key.name(data)
+        sealed = key.seal(id, self._compressor().compress(data))
+        return Payload(id, owner.tenant, key.record.id, len(data), sealed)
 
     def unpack(self, payload: Payload) -> Json:
-        """The value of a row. Raises IntegrityError if the row is not what was stored under its id."""
+        """The value of a row. Raises IntegrityError if the row is not what was stored under its id, and what the
+        keystore raises if the key is not to be had: Locked, Shredded."""
+        key = self._keystore.key(payload.key)
         try:
-            if payload.size > LIMIT or zstandard.frame_content_size(payload.data) != payload.size:
+            compressed = key.unseal(payload.id, payload.data)
+            if payload.size > LIMIT or zstandard.frame_content_size(compressed) != payload.size:
                 raise IntegrityError(f"payload {payload.id} has another size than was recorded")
-            data = zstandard.ZstdDecompressor().decompress(payload.data)
-        except zstandard.ZstdError:
-            raise IntegrityError(f"payload {payload.id} cannot be decompressed") from None
-        if not hmac.compare_digest(self._id(payload.tenant, data).encode(), payload.id.encode()):
+            data = zstandard.ZstdDecompressor().decompress(compressed)
+        except (Unopened, zstandard.ZstdError):
+            raise IntegrityError(f"payload {payload.id} is not what was recorded under this id") from None
+        if not self._named(payload, key, data):
             raise IntegrityError(f"payload {payload.id} is not what was recorded under this id")
         return parse(data)
 
-    def _id(self, tenant: str, data: bytes) -> str:
-        # A tenant's name holds no NUL (the sealer refuses it), so name and bytes cannot run into each other.
-        return hmac.new(self._key, tenant.encode() + b"\0" + data, hashlib.sha256).hexdigest()
+    def encrypt(self, owner: Owner, id: str, size: int, compressed: bytes) -> Payload:
+        """The payload that version 0.1 stored under this id, as it is stored now."""
+        key = self._keystore.key_for(owner)
+        return Payload(id, owner.tenant, key.record.id, size, key.seal(id, compressed))
+
+    def _named(self, payload: Payload, key: DataKey, data: bytes) -> bool:
+        if hmac.compare_digest(key.name(data), payload.id):
+            return True
+        named = hmac.new(self._earlier, payload.tenant.encode() + b"\0" + data, hashlib.sha256).hexdigest()
+        return bool(self._earlier) and hmac.compare_digest(named, payload.id)
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        """This thread's own: a compressor belongs to one thread, and making one takes longer than a payload does."""
+        found: zstandard.ZstdCompressor | None = getattr(self._at_hand, "compressor", None)
+        if found is None:
+            found = self._at_hand.compressor = zstandard.ZstdCompressor()
+        return found

@@ -1,10 +1,8 @@
 """The ledger: opened by one process, appended to from any thread, asked from any thread."""
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -12,36 +10,30 @@ from typing import Self
 
 import duckdb
 
-from store.ledger import schema
+from store.keys.files import make_key, read_key
+from store.keys.keystore import Keystore
+from store.keys.scope import Owner
+from store.keys.site_key import Site
 from store.ledger.archive import Archive
+from store.ledger.database import KEYS, earlier_key, open_for_reading, open_for_writing, prepare_folder
 from store.ledger.errors import LedgerFailed
-from store.ledger.key_file import make_key, read_key
-from store.ledger.lock import FolderLock, unusable
+from store.ledger.keeper import Keeper
+from store.ledger.lock import FolderLock
 from store.ledger.mirror import Mirror
 from store.ledger.notary import Notary
 from store.ledger.proofs import Proofs
 from store.ledger.reader import Reader, RunRow
-from store.ledger.sealer import Sealer
+from store.ledger.sealer import Sealer, check
 from store.ledger.tiles import resume
 from store.ledger.watermark import Watermark
 from store.ledger.writer import Entry, Writer, first_line
 from store.records.canonical import Json
-from store.records.errors import IntegrityError, SettingsError, Timeout
+from store.records.errors import Timeout
 from store.records.event import Draft, Event
 from store.verify import Key
 
 EVERYTHING = 2**31
 log = logging.getLogger("bailiwick.ledger")
-
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": False,
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "temp_directory": "",
-    # Four times DuckDB's own: a checkpoint holds the writer up, and 64 MB of log are read back in a third of a second.
-    "checkpoint_threshold": "64MB",
-    "lock_configuration": True,
-}
 
 
 class Pending:
@@ -73,20 +65,22 @@ class Ledger:
         folder: Path,
         lock: FolderLock,
         connection: duckdb.DuckDBPyConnection,
+        keystore: Keystore,
         *,
         read_only: bool,
         mirror: Path | None,
-        upgraded: bool,
+        unsigned: bool,
     ) -> None:
-        """`upgraded`: an earlier version wrote it, which signed nothing."""
+        """`unsigned`: an earlier version wrote it, which signed nothing."""
         self.folder = folder
         self.read_only = read_only
         self.mirror = Mirror(mirror) if mirror else None
         self._on_mirror: Callable[[str], None] = _nobody
         self._mirror_trouble = ""
         self.reader = Reader(connection, str(folder))
-        self.archive = Archive(self._key("payload.key", self.reader.has_payloads()))
-        self._signing_key = self._key("checkpoint.key", not upgraded and self.reader.last_seq() > 0)
+        self.keystore = keystore
+        self.archive = Archive(keystore, earlier_key(folder))
+        self._signing_key = self._key("checkpoint.key", not unsigned and self.reader.last_seq() > 0)
         self._lock = lock
         self._connection = connection
         self._sealing = threading.Lock()
@@ -98,23 +92,32 @@ class Ledger:
         if self._writer:
             self.proofs.ask = self._writer.checkpoint
         self._closed = False
+        self.keeper = Keeper(self)
 
     @classmethod
-    def open(cls, folder: Path, *, read_only: bool = False, mirror: Path | None = None) -> "Ledger":
+    def open(
+        cls, folder: Path, *, read_only: bool = False, mirror: Path | None = None, site: Site | None = None
+    ) -> "Ledger":
         """Open the ledger in `folder`, and make it if it is not there; read-only, it starts and writes nothing.
 
-        `mirror` is a folder for the checkpoints. Raises Unreachable if another process has the ledger, SettingsError if
-        a folder cannot be used, IntegrityError if what is there is no ledger of this version, or not what was signed.
+        `mirror` is a folder for the checkpoints; `site` says where the site key is, if not in the data folder. Raises
+        Unreachable if another process has the ledger, SettingsError if a folder cannot be used, IntegrityError if what
+        is there is no ledger of this version, or not what was signed; for writing, Locked if the site key is missing.
         """
         if not read_only:
-            _prepare(folder)
+            prepare_folder(folder)
         lock = FolderLock(folder, shared=read_only)
         connection = None
         try:
-            connection = _connect(folder / "ledger.duckdb", read_only)
-            upgraded = not read_only and schema.prepare(connection, str(folder))
-            schema.check(connection, str(folder))
-            return cls(folder, lock, connection, read_only=read_only, mirror=mirror, upgraded=upgraded)
+            site, unsigned = site or Site(folder / KEYS), False
+            if read_only:
+                connection, keystore = open_for_reading(folder, site)
+            else:
+                connection, keystore, unsigned = open_for_writing(folder, site)
+            ledger = cls(folder, lock, connection, keystore, read_only=read_only, mirror=mirror, unsigned=unsigned)
+            if not read_only:
+                ledger.keeper.finish()
+            return ledger
         except BaseException:
             if connection:
                 connection.close()
@@ -133,24 +136,36 @@ class Ledger:
         if self._mirror_trouble:
             tell(self._mirror_trouble)
 
-    def append(self, draft: Draft, payload: Json | None = None) -> Pending:
+    def append(self, draft: Draft, payload: Json | None = None, erases: Sequence[str] = ()) -> Pending:
         """Seal a draft and send it to the disk. Calls from several threads are numbered in the order they get here.
 
-        Raises Unstorable if draft or payload cannot be kept (nothing is recorded then), LedgerFailed if the ledger
-        takes nothing more.
+        The payloads with the ids `erases` go in the same commit: that is the keeper's. Raises Unstorable if draft or
+        payload cannot be kept (nothing is recorded then), LedgerFailed if the ledger takes nothing more.
         """
         self._watermark.check()
         if self._writer is None:
             raise LedgerFailed("the ledger is open for reading only", str(self.folder))
-        packed = None if payload is None else self.archive.pack(draft.tenant, payload)
+        check(draft)
+        owner = Owner(draft.tenant, str(draft.principal), str(draft.retention))
+        packed = None if payload is None else self.archive.pack(owner, payload)
         with self._sealing:
             self._watermark.check()
+            if packed and not self.keystore.takes(packed.key):  # it was retired or destroyed meanwhile
+                packed = self.archive.pack(owner, payload)
             event, data, digest = self._sealer.seal(draft, packed.id if packed else "")
-            self._writer.put(Entry(event, data, digest, packed))
+            self._writer.put(Entry(event, data, digest, packed, erases))
         return Pending(event, self._watermark)
 
+    def flush(self) -> None:
+        """Block until everything that was appended before is on disk. Raises LedgerFailed."""
+        with self._sealing:
+            last = self._sealer.last
+        self._watermark.wait(last)
+
     def payload(self, id: str) -> Json:
-        """The value of a payload. Raises IntegrityError if it is missing or not what was recorded."""
+        """The value of a payload. Raises IntegrityError if it is missing or not what was recorded; Shredded, which is
+        one, if it was destroyed; Locked, another, if the site key is missing; SettingsError if nobody can give it.
+        """
         return self.archive.unpack(self.reader.payload(id))
 
     def payloads(self, events: Sequence[Event]) -> list[Json]:
@@ -252,7 +267,7 @@ class Ledger:
             self._on_mirror(trouble)
 
     def _key(self, name: str, in_use: bool) -> bytes:
-        path = self.folder / "keys" / name
+        path = self.folder / KEYS / name
         if self.read_only or path.exists() or in_use:
             return read_key(path)
         return make_key(path)
@@ -260,37 +275,3 @@ class Ledger:
 
 def _nobody(_: str) -> None:
     """Nobody has asked to be told."""
-
-
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_mode & 0o077:
-            # DuckDB makes its write-ahead log under the umask of the moment; the folder is what keeps others out.
-            folder.chmod(0o700)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        raise unusable(folder, error) from None
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Files made meanwhile are for this user alone. The umask belongs to the process: keep this short."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def _connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
-    if read_only and not path.exists():
-        raise SettingsError("there is no ledger yet", str(path.parent), "run a task first")
-    try:
-        with _private():
-            return duckdb.connect(str(path), read_only=read_only, config=_CONFIG)
-    except duckdb.Error as error:
-        if path.exists() and not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
-            raise SettingsError("the ledger cannot be opened", str(path), "run as the user that owns it") from None
-        raise IntegrityError(f"the ledger cannot be opened: {first_line(error)}", str(path)) from None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from store.ledger.key_file import sync_folder
+from store.keys.files import sync_folder
 from store.records.errors import IntegrityError, SettingsError, Unreachable
 from store.verify import LARGEST_NOTE, Checkpoint, Invalid, Key, open_checkpoint
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from store.keys.errors import Shredded
 from store.ledger import schema
 from store.ledger.archive import Payload
 from store.ledger.errors import LedgerFailed
@@ -27,6 +28,10 @@ _RUN_COLUMNS = (
     f"strftime(started, {schema.TIME}), coalesce(strftime(ended, {schema.TIME}), ''), "
     "events, model_calls, tokens, device_ms, cost_micros, first_seq, last_seq, epoch, submission, outcome"
 )
+
+
+PAYLOAD = ", ".join(schema.PAYLOAD_COLUMNS)
+"""The select list of a Payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +142,26 @@ class Reader:
         return found[0]
 
     def payload(self, id: str) -> Payload:
-        """A row of the archive. Raises IntegrityError if it is not there."""
+        """A row of the archive. Raises Shredded if the log says that it was destroyed, IntegrityError if it is not
+        there for any other reason."""
         return self.payloads([id])[id]
 
     def payloads(self, ids: Iterable[str]) -> dict[str, Payload]:
-        """Rows of the archive by their ids. Raises IntegrityError if one is not there."""
+        """Rows of the archive by their ids. Raises as `payload` if one is not there."""
         wanted = list(dict.fromkeys(ids))
         found: dict[str, Payload] = {}
         for first in range(0, len(wanted), TOGETHER):
-            query = "SELECT id, tenant, size, data FROM payloads WHERE id IN ?"
+            query = f"SELECT {PAYLOAD} FROM payloads WHERE id IN ?"
             found.update((row[0], Payload(*row)) for row in self.rows(query, wanted[first : first + TOGETHER]))
         for id in wanted:
             if id not in found:
-                raise IntegrityError(f"payload {id} is missing", self._where)
+                raise self._gone(id)
         return found
+
+    def _gone(self, id: str) -> IntegrityError:
+        if said := self.rows("SELECT max(event) FROM tombstones WHERE id = ?", id)[0][0]:
+            return Shredded("the content was destroyed", f"event {said} says so")
+        return IntegrityError(f"payload {id} is missing", self._where)
 
     def checkpoint(self, covering: int = 0) -> tuple[int, str] | None:
         """Size and note of the newest checkpoint, if it covers that many events."""
@@ -163,8 +174,9 @@ class Reader:
         return sha256(found[0][0]) if found else ""
 
     def has_payloads(self) -> bool:
-        """Whether the archive holds anything."""
-        return bool(self._number("SELECT count(*) FROM (SELECT 1 FROM payloads LIMIT 1)"))
+        """Whether the archive holds anything, or has."""
+        queries = (f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)" for table in ("payloads", "tombstones"))
+        return any(map(self._number, queries))
 
     def _runs(self, which: str, values: list[object]) -> list[RunRow]:
         events = f"(SELECT * FROM events WHERE run IN ({which}))"

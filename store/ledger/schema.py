@@ -38,7 +38,8 @@ def _kind_of(name: str) -> str:
 
 
 EVENT_COLUMNS = {name: _kind_of(name) for name in FIELDS} | {"hash": "VARCHAR", "bytes": "BLOB"}
-PAYLOAD_COLUMNS = {"id": "VARCHAR", "tenant": "VARCHAR", "size": "BIGINT", "data": "BLOB"}
+PAYLOAD_COLUMNS = {"id": "VARCHAR", "tenant": "VARCHAR", "key": "VARCHAR", "size": "BIGINT", "data": "BLOB"}
+TOMBSTONE_COLUMNS = {"id": "VARCHAR", "event": "BIGINT"}
 TILE_COLUMNS = {"level": "BIGINT", "number": "BIGINT", "root": "BLOB", "data": "BLOB"}
 CHECKPOINT_COLUMNS = {"size": "BIGINT", "time": "TIMESTAMP", "note": "VARCHAR"}
 
@@ -47,9 +48,11 @@ _TABLES = {
     "payloads": (PAYLOAD_COLUMNS, ("id",)),
     "tiles": (TILE_COLUMNS, ("level", "number")),
     "checkpoints": (CHECKPOINT_COLUMNS, ("size",)),
+    "tombstones": (TOMBSTONE_COLUMNS, ("id", "event")),
 }
-_LATER = ("tiles", "checkpoints")
-"""Tables that earlier versions did not write; what is in them follows from the events."""
+"""`tombstones` names each payload that is no more, and the event that says so and is signed over the list."""
+_LATER = ("tiles", "checkpoints", "tombstones")
+"""Tables that earlier versions did not write."""
 
 PROJECTED = ", ".join(f"strftime(time, {TIME}) AS time" if name == "time" else f'"{name}"' for name in FIELDS)
 """The select list that gives the fields as an event's JSON has them, with the labels as canonical text."""
@@ -91,9 +94,9 @@ RUNS = f"""
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, where: str) -> bool:
-    """Make the tables that are not there, in an empty database or in one that an earlier version wrote, which it tells.
+    """Make the tables that are not there, in an empty database or in one that an earlier version wrote.
 
-    Raises IntegrityError if there are others.
+    True if that version signed nothing. Raises IntegrityError if there are other tables.
     """
     there = _tables(connection)
     new = [table for table in _TABLES if table not in there]
@@ -108,20 +111,36 @@ def prepare(connection: duckdb.DuckDBPyConnection, where: str) -> bool:
         keys = ", ".join(f'"{name}"' for name in key)
         connection.execute(f"CREATE TABLE {table} ({body}, PRIMARY KEY ({keys}))")
     connection.commit()
-    return bool(there and new)
+    return bool(there) and "checkpoints" in new
+
+
+def plain(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether this is a ledger of a version that did not encrypt payloads."""
+    return _columns(connection, "payloads") == PAYLOAD_COLUMNS.keys() - {"key"}
+
+
+def tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Those of ours that are there."""
+    there = _tables(connection)
+    return [table for table in _TABLES if table in there]
 
 
 def check(connection: duckdb.DuckDBPyConnection, where: str) -> None:
     """Raise IntegrityError unless the tables are those that this version writes."""
     there = _tables(connection)
+    if plain(connection) or (there and not there >= set(_LATER)):
+        raise IntegrityError("an earlier version wrote the ledger", where, "start the runtime once: it converts it")
     for table, (columns, _) in _TABLES.items():
-        if there and table in _LATER and table not in there:
-            raise IntegrityError("an earlier version wrote the ledger", where, "start the runtime once: it adds to it")
         found = connection.execute(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
         ).fetchall()
         if dict(found) != columns:
             raise _foreign(table, where)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    query = "SELECT column_name FROM duckdb_columns() WHERE table_name = ?"
+    return {row[0] for row in connection.execute(query, [table]).fetchall()}
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:

@@ -1,6 +1,6 @@
 """The sealer: what makes an event out of a draft. Number, time, epoch and the link to the actor's previous event.
 
-It never writes, and a draft that it refuses leaves no gap.
+It never writes. A draft is checked before anything is made for it, so that one that is refused leaves no trace.
 """
 
 import time
@@ -33,8 +33,7 @@ class Sealer:
         self._started_ns = time.monotonic_ns()
 
     def seal(self, draft: Draft, payload: str) -> tuple[Event, bytes, str]:
-        """The event, its canonical bytes and their hash. Raises Unstorable if the draft cannot be an event."""
-        _check(draft)
+        """The event, its canonical bytes and their hash. `check` must have passed the draft."""
         body = dict(zip(_DRAFT_FIELDS, _values(draft), strict=True))
         # Plain text: members of an enumeration are stored by value.
         body.update(zip(_TEXT_FIELDS, map(str, _texts(draft)), strict=True))
@@ -55,8 +54,9 @@ class Sealer:
         return event, data, digest
 
 
-def _check(draft: Draft) -> None:
-    """Refuse what is no name: canonical bytes hold no free text, and outlive the text that they point to."""
+def check(draft: Draft) -> None:
+    """Raise Unstorable for a draft that cannot be an event, because something in it is no name or no number: canonical
+    bytes hold no free text, and outlive the text that they point to."""
     for name, value in zip(_TEXT_FIELDS, _texts(draft), strict=True):
         if not isinstance(value, str) or len(value) > NAME_LIMIT or not value.isprintable():
             raise Unstorable(f"the field {name!r} of an event takes a name of at most {NAME_LIMIT} characters")

@@ -14,13 +14,14 @@ from operator import itemgetter
 import duckdb
 
 from store.ledger import schema
-from store.ledger.archive import Payload
+from store.ledger.contents import Contents
 from store.ledger.ledger import Ledger
 from store.ledger.notary import origin
 from store.ledger.tree import Tile, Tree
 from store.records.canonical import EXACT, Json, canonical, canonical_names, parse, sha256
 from store.records.errors import BailiwickError, IntegrityError, Unreachable
 from store.records.event import GENESIS, Event
+from store.records.kinds import Kind
 from store.records.labels import Labels
 from store.verify import Checkpoint, Invalid, Key, leaf_hash, open_checkpoint
 
@@ -35,13 +36,16 @@ REPORTED = 100
 class Verification:
     """What was found. `events` counts the rows read; `problems` name the event and what is wrong with it.
 
-    `unsigned` is how many events at the end no checkpoint covers.
+    `unsigned` is how many events at the end no checkpoint covers, `destroyed` how many payloads an event says
+    were shredded or swept. `locked` says why no content could be opened; all else was checked.
     """
 
     ok: bool
     events: int
     problems: tuple[str, ...]
     unsigned: int = 0
+    destroyed: int = 0
+    locked: str = ""
 
 
 class Chain:
@@ -53,6 +57,8 @@ class Chain:
         self.mono_ns = 0
         self.references: dict[str, tuple[int, str]] = {}
         """Each payload's first event, by number and tenant."""
+        self.tombstones: dict[int, str] = {}
+        """What the events that say that payloads were destroyed have signed of the list, by number."""
         self._heads: dict[str, tuple[str, int]] = {}
 
     def follow(self, body: dict[str, Json], digest: str) -> Iterator[str]:
@@ -75,6 +81,8 @@ class Chain:
             yield f"does not chain to {before}, the same actor's last: one of them, or one between, was changed"
         self.seq, self.epoch, self.mono_ns = body["seq"], body["epoch"], body["mono_ns"]
         self._heads[body["actor"]] = digest, body["seq"]
+        if body["kind"] in (Kind.KEYS_SHREDDED, Kind.PAYLOADS_SWEPT):
+            self.tombstones[body["seq"]] = body["fingerprint"]
         if body["payload"]:
             self.references.setdefault(body["payload"], (body["seq"], body["tenant"]))
 
@@ -174,6 +182,7 @@ def verify(ledger: Ledger) -> Verification:
     """Recompute everything in one snapshot. Works beside a running writer; takes about a second per 30,000 events."""
     problems: list[str] = []
     count = more = covered = 0
+    archive = Contents(ledger)
 
     def note(found: Iterable[str]) -> None:
         nonlocal more
@@ -194,12 +203,13 @@ def verify(ledger: Ledger) -> Verification:
             note(signed.end())
             covered = signed.covered
             note(_table_problems(cursor, count))
-            note(_payload_problems(cursor, ledger, chain.references))
+            note(archive.problems(cursor, chain))
     except BailiwickError as error:
         problems.append(str(error))
     if more:
         problems.append(f"and {more} more")
-    return Verification(not problems, count, tuple(problems), max(0, count - covered))
+    unsigned = max(0, count - covered)
+    return Verification(not problems, count, tuple(problems), unsigned, archive.destroyed, archive.locked)
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Json, ...]]:
@@ -286,26 +296,3 @@ def _table_problems(cursor: duckdb.DuckDBPyConnection, count: int) -> Iterator[s
     stored = cursor.execute("SELECT count(*) FROM events").fetchall()[0][0]
     if stored != count:
         yield f"the table holds {stored} events, {count} could be read"
-
-
-def _payload_problems(
-    cursor: duckdb.DuckDBPyConnection, ledger: Ledger, references: dict[str, tuple[int, str]]
-) -> Iterator[str]:
-    """What is wrong with the archive, given the payloads that events refer to."""
-    missing = dict(references)
-    cursor.execute("SELECT id, tenant, size, data FROM payloads")
-    while page := cursor.fetchmany(16):  # few at a time: a payload may be large
-        for row in page:
-            payload = Payload(*row)
-            seq, tenant = missing.pop(payload.id, (0, payload.tenant))
-            if not seq:
-                yield f"payload {payload.id} belongs to no event: an event is missing or changed"
-            where = f"event {seq}: " if seq else ""
-            if tenant != payload.tenant:
-                yield f"{where}payload {payload.id} is another tenant's"
-            try:
-                ledger.archive.unpack(payload)
-            except BailiwickError as error:
-                yield where + error.what
-    for id, (seq, _) in missing.items():
-        yield f"event {seq}: payload {id} is missing"

@@ -40,12 +40,16 @@ CHECK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the writer gets for one event: the event, its canonical bytes, their hash, and the payload it refers to."""
+    """What the writer gets for one event: the event, its canonical bytes, their hash, and the payload it refers to.
+
+    `erases` are the ids of payloads that go as this event comes.
+    """
 
     event: Event
     data: bytes
     digest: str
     payload: Payload | None
+    erases: Sequence[str] = ()
 
 
 class Writer:
@@ -147,6 +151,8 @@ class Writer:
                         return batch, asked, False
                     case Entry() as entry:
                         batch.append(entry)
+                        if entry.erases:  # what comes after it may be said anew
+                            break
                         end = end or time.monotonic() + LINGER_S
                     case threading.Event() as signed:
                         asked.append(signed)
@@ -168,6 +174,9 @@ class Writer:
             self._tiles += self._notary.enter(entry.data, entry.digest)
         if self._tiles:
             self._append("tiles", self._tiles)
+        if erases := list(batch[-1].erases):
+            self._connection.execute("DELETE FROM payloads WHERE id IN (SELECT unnest(?))", [erases])
+            self._connection.execute("INSERT INTO tombstones SELECT unnest(?), ?", [erases, batch[-1].event.seq])
         self._connection.commit()
         if self._tiles:
             self._notary.tree.stored()

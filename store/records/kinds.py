@@ -39,6 +39,11 @@ class Kind(StrEnum):
     MIRROR_CHANGED = "mirror.changed"
     MODEL_LOADED = "model.loaded"
     MODEL_CALLED = "model.called"
+    KEYS_ROTATED = "keys.rotated"
+    KEYS_SHREDDED = "keys.shredded"
+    KEYS_HELD = "keys.held"
+    KEYS_RELEASED = "keys.released"
+    PAYLOADS_SWEPT = "payloads.swept"
     NOTE = "note"
 
 

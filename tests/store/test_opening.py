@@ -22,7 +22,9 @@ def test_files_are_for_the_owner_alone(ledger, folder: Path, draft) -> None:
     ledger.append(draft(), "x").wait()
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")} | {"": folder.stat().st_mode & 0o777}
     assert modes.pop("") == modes.pop("keys") == 0o700
-    assert modes["ledger.duckdb"] == modes["payload.key"] == modes["ledger.lock"] == 0o600
+    assert sum(name.startswith("site-") for name in modes) == 1
+    assert {"ledger.duckdb", "ledger.lock", "keystore.json", "checkpoint.key"} < modes.keys()
+    assert {mode for name, mode in modes.items() if not name.endswith(".wal")} == {0o600}
 
 
 def test_a_folder_open_to_others_is_closed_to_them(folder: Path) -> None:
@@ -84,7 +86,7 @@ def test_a_file_that_is_no_ledger_is_an_integrity_error(folder: Path) -> None:
 def test_a_lost_or_open_key_is_noticed_and_never_replaced(folder: Path, draft) -> None:
     with Ledger.open(folder) as ledger:
         ledger.append(draft(), "kept").wait()
-    key = folder / "keys" / "payload.key"
+    (key,) = folder.glob("keys/site-*.key")
     secret = key.read_bytes()
     key.chmod(0o640)
     with pytest.raises(SettingsError, match="read by others"):

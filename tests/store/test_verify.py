@@ -199,7 +199,7 @@ def test_a_damaged_payload_is_found(written: Path, change: str, says: str) -> No
 
 
 def test_a_payload_without_an_event_is_found(written: Path) -> None:
-    tamper(written, "INSERT INTO payloads VALUES (repeat('0', 64), 'acme', 1, 'x'::BLOB)")
+    tamper(written, "INSERT INTO payloads VALUES (repeat('0', 64), 'acme', '', 1, 'x'::BLOB)")
     assert any("belongs to no event" in problem for problem in verified(written).problems)
 
 

@@ -1,0 +1,261 @@
+"""The keystore: the data keys of a site, each wrapped under the site key, in one file beside the database.
+
+A data key is made for an owner's first content, and is on disk before that is. The file as a whole is sealed under the
+site key, so that whoever can open it sees if anything in it was changed.
+
+To destroy data keys, the others are wrapped under a new site key, and the old site key and the old file overwritten.
+The moment at which the new file takes the old one's name decides: before it every key is there, after it the named ones
+are gone, and whatever a crash left undone is done at the next start. A copy of the old file, wherever it is, opens with
+the old site key and no other.
+"""
+
+import base64
+import json
+import os
+import secrets
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from store.keys.cipher import KEY_BYTES, Unopened, seal, unseal
+from store.keys.data_key import DataKey, Record
+from store.keys.errors import Shredded
+from store.keys.files import destroy, private_subfolder, read_private, sync_folder, write_private
+from store.keys.scope import Owner, Scope
+from store.keys.site_key import Header, Site, Source
+from store.records.canonical import Json, canonical
+from store.records.errors import IntegrityError, SettingsError
+
+FILE, OLD = "keystore.json", "keystore.old"
+FORMAT = 1
+RESTORE = "restore it from a backup: `bailiwick keys init --from BACKUP`"
+
+
+class Keystore:
+    """The keys of one data folder. Use `open` or `make`. Safe from any thread; one process at a time may write it."""
+
+    def __init__(self, folder: Path, site: Site, book: Json) -> None:
+        """`book` is what the file says. Raises IntegrityError if it is not one."""
+        self._path, self._old = folder / FILE, folder / OLD
+        self._site = site
+        self._lock = threading.RLock()
+        self._book = book
+        self._key = b""
+        self._keys: dict[str, DataKey] = {}
+        self._active: dict[Owner, DataKey] = {}
+        try:
+            if book["format"] != FORMAT:
+                raise IntegrityError(f"the keystore has the format {book['format']}", str(self._path), "upgrade")
+            self.header = Header.parse(book["site"])
+            self.records = {record.id: record for record in map(Record.parse, book["keys"])}
+            self.pending = {Record.parse(each).id: (Record.parse(each), str(each["by"])) for each in book["shredded"]}
+            """Keys that are destroyed, and whom for, until the ledger has its tombstones."""
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise IntegrityError("the keystore is damaged", str(self._path), RESTORE) from None
+
+    @classmethod
+    def open(cls, folder: Path, site: Site) -> "Keystore":
+        """The keystore in a folder, its site key not yet asked for. Raises IntegrityError if there is none, or it is
+        damaged, SettingsError if others can read it."""
+        path = folder / FILE
+        try:
+            return cls(folder, site, json.loads(read_private(path)))
+        except FileNotFoundError:
+            raise IntegrityError("the keystore is missing", str(path), RESTORE) from None
+        except (ValueError, RecursionError):
+            raise IntegrityError("the keystore is damaged", str(path), RESTORE) from None
+
+    @classmethod
+    def make(cls, folder: Path, site: Site, source: Source = Source.FILE) -> "Keystore":
+        """A keystore without data keys, under a fresh site key. Raises SettingsError if there is one."""
+        private_subfolder(folder)
+        if (folder / FILE).exists():
+            raise SettingsError("there is a keystore already", str(folder / FILE), "`bailiwick keys rotate` renews it")
+        header, key = site.make(secrets.token_hex(8), source)
+        store = cls(folder, site, {"format": FORMAT, "site": header.json(), "keys": [], "shredded": []})
+        store._write(header, key, (), {})
+        return store
+
+    @property
+    def secret(self) -> bytes:
+        """The site key, 32 bytes. Raises what `unlock` raises."""
+        self.unlock()
+        return self._key
+
+    def unlock(self) -> None:
+        """Fetch the site key and open every data key; at once if that has been done.
+
+        Raises Locked if the site key is missing, SettingsError if it cannot be asked for, IntegrityError if key and
+        keystore do not belong together.
+        """
+        if self._key:
+            return
+        with self._lock:
+            if not self._key:
+                self._open_with(self._site.fetch(self.header))
+
+    def unlock_for_writing(self) -> None:
+        """As `unlock`, then finish what a crash left undone."""
+        self.unlock()
+        old = None
+        if self._old.exists():
+            if self._old.samefile(self._path):
+                self._old.unlink()
+                sync_folder(self._old.parent)
+            else:
+                old = self._old_header()
+        self._clear(old)
+
+    def key_for(self, owner: Owner) -> DataKey:
+        """The key for an owner's new content; on disk before it is given. Raises what `unlock` raises."""
+        found = self._active.get(owner)
+        return found or self._added(owner)
+
+    def key(self, id: str) -> DataKey:
+        """The data key of this id. Raises Shredded if it was destroyed, IntegrityError if it is not there, and what
+        `unlock` raises."""
+        if id in self.pending:
+            raise Shredded("the content was shredded")
+        self.unlock()
+        try:
+            return self._keys[id]
+        except KeyError:
+            raise IntegrityError(f"the data key {id} is not in the keystore", str(self._path), RESTORE) from None
+
+    def takes(self, id: str) -> bool:
+        """Whether this data key is there and takes new content."""
+        record = self.records.get(id)
+        return record is not None and not record.retired
+
+    def retire(self, ids: Iterable[str]) -> None:
+        """Let their owners' new content have new keys. These go on opening what is there."""
+        with self._lock:
+            self.unlock()
+            found = [self._keys[id].retired() for id in ids if self.takes(id)]
+            if found:
+                changed = self._keys | {key.record.id: key for key in found}
+                self._write(self.header, self._key, changed.values(), self.pending)
+
+    def rekey(self, source: Source | None = None, site: Site | None = None) -> None:
+        """Wrap all data keys under a new site key, from `source` and `site` or from where the old one came; destroy
+        the old one."""
+        self._without((), {}, source, site)
+
+    def shred(self, scope: Scope, by: str) -> list[Record]:
+        """Destroy the data keys of a scope. Their records; they are pending, for `by`, until they are settled."""
+        with self._lock:
+            gone = [record for record in self.records.values() if scope.covers(record.owner)]
+            if gone:
+                self._without([record.id for record in gone], {record.id: (record, by) for record in gone})
+            return gone
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Destroy data keys under which there is nothing any more."""
+        if gone := [id for id in ids if id in self.records]:
+            self._without(gone, {})
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Forget pending ones: the ledger has their tombstones on disk."""
+        with self._lock:
+            pending = {id: each for id, each in self.pending.items() if id not in set(ids)}
+            if pending != self.pending:
+                self._write(self.header, self.secret, self._keys.values(), pending)
+
+    def book(self) -> Json:
+        """What the file says: all in clear but the wrapped keys."""
+        return self._book
+
+    def _without(
+        self,
+        gone: Collection[str],
+        pending: dict[str, tuple[Record, str]],
+        source: Source | None = None,
+        site: Site | None = None,
+    ) -> None:
+        """Wrap all but these under a new site key, then destroy the old one and the old file."""
+        with self._lock:
+            self.unlock()
+            old, old_site = self.header, self._site
+            kept = [key for id, key in self._keys.items() if id not in gone]
+            self._site = site or old_site
+            header, key = self._site.make(old.store, source or old.source)
+            os.link(self._path, self._old)
+            sync_folder(self._old.parent)
+            self._write(header, key, kept, self.pending | pending)
+            if self._site is not old_site:
+                old_site.destroy_others(header, old)
+            self._clear(old)
+
+    def _added(self, owner: Owner) -> DataKey:
+        with self._lock:
+            self.unlock()
+            if owner not in self._active:  # else somebody else was faster
+                record = Record(secrets.token_hex(16), owner, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+                fresh = DataKey.of(record, secrets.token_bytes(KEY_BYTES))
+                self._write(self.header, self._key, (*self._keys.values(), fresh), self.pending)
+            return self._active[owner]
+
+    def _open_with(self, site_key: bytes) -> None:
+        """Check the seal, and take the data keys out of their wrappings."""
+        try:
+            unseal(site_key, base64.b64decode(self._book["seal"]), _sealed(self._book))
+            keys = [
+                DataKey.of(record, unseal(site_key, base64.b64decode(each["wrapped"]), record.place(self.header.id)))
+                for record, each in zip(self.records.values(), self._book["keys"], strict=True)
+            ]
+        except (Unopened, ValueError, TypeError, KeyError):
+            what = "the site key does not open the keystore: it is another's, or the keystore was changed"
+            if self.header.source is Source.PASSPHRASE:
+                what = "the passphrase does not open the keystore: it is not the right one, or the keystore was changed"
+            raise IntegrityError(what, str(self._path)) from None
+        self._take(site_key, keys)
+
+    def _take(self, site_key: bytes, keys: Iterable[DataKey]) -> None:
+        """Have these keys. The last step of any change: until then the old ones are in use."""
+        found = {key.record.id: key for key in keys}
+        self._keys = found
+        self._active = {key.record.owner: key for key in found.values() if not key.record.retired}
+        self._key = site_key
+
+    def _write(
+        self, header: Header, key: bytes, keys: Iterable[DataKey], pending: Mapping[str, tuple[Record, str]]
+    ) -> None:
+        """Put these keys on disk, in place of those that are there, and have them."""
+        keys = tuple(keys)
+        book = {
+            "format": FORMAT,
+            "site": header.json(),
+            "keys": [
+                each.record.json() | {"wrapped": _text(seal(key, each.secret, each.record.place(header.id)))}
+                for each in keys
+            ],
+            "shredded": [record.json() | {"by": by} for record, by in pending.values()],
+        }
+        book["seal"] = _text(seal(key, b"", _sealed(book)))
+        write_private(self._path, json.dumps(book, indent=1).encode() + b"\n")
+        self._book, self.header = book, header
+        self.records = {each.record.id: each.record for each in keys}
+        self.pending = dict(pending)
+        self._take(key, keys)
+
+    def _clear(self, old: Header | None) -> None:
+        """Destroy what is left of older keystores and of their site keys, in this order: the file names the key."""
+        self._site.destroy_others(self.header, old)
+        destroy(self._old)
+
+    def _old_header(self) -> Header | None:
+        """Whose site key the old file was under; None if it has been overwritten, and therefore that one as well."""
+        try:
+            return Header.parse(json.loads(self._old.read_bytes())["site"])
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+def _sealed(book: Json) -> bytes:
+    """What the seal is over: all but itself."""
+    return canonical({name: value for name, value in book.items() if name != "seal"})
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,219 @@
+"""The keeper: what becomes of content after its use. Legal holds, shredding, and the sweep of what is out of date.
+
+Events are never touched: each deed is one more of them, whose signed digest covers the list of payloads that went.
+Content that is held is not destroyed by anything in here.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from store.keys.data_key import Record
+from store.keys.scope import Owner, Scope
+from store.keys.site_key import Site, Source
+from store.records.canonical import Json
+from store.records.errors import Denied, IntegrityError, SettingsError
+from store.records.event import Draft, Event
+from store.records.kinds import Kind
+from store.verify import tombstone
+
+if TYPE_CHECKING:
+    from store.ledger.ledger import Ledger
+
+VERSION = "1"
+
+_OPEN = f"""
+    SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}'
+        AND run NOT IN (SELECT run FROM events WHERE kind = '{Kind.RUN_ENDED}')
+"""
+_OLD = f"""
+    SELECT p.key, p.id FROM payloads p JOIN (
+        SELECT payload, max(time) AS newest, bool_or(run IN ({_OPEN})) AS needed
+        FROM events WHERE payload <> '' GROUP BY payload
+    ) e ON e.payload = p.id
+    WHERE p.key IN (SELECT unnest(?)) AND e.newest < ? AND NOT e.needed
+"""
+"""Payloads under some keys that nothing newer than a moment refers to, and no open run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Content that must be kept, since an event, by a person's order."""
+
+    event: int
+    scope: Scope
+    by: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Content that went: its scope, how many payloads, how many keys are no more, and the events that say so."""
+
+    scope: Scope
+    payloads: int
+    keys: int = 0
+    events: tuple[int, ...] = ()
+
+
+class Keeper:
+    """Of one ledger that is open for writing. Safe from any thread; deeds come one after the other."""
+
+    def __init__(self, ledger: "Ledger") -> None:
+        self._ledger = ledger
+        self._keys = ledger.keystore
+        self._lock = threading.Lock()
+
+    def holds(self) -> list[Hold]:
+        """What is held now, the oldest first."""
+        found: dict[Scope, Hold] = {}
+        for event in self._ledger.reader.events(kinds=(Kind.KEYS_HELD, Kind.KEYS_RELEASED), limit=2**31):
+            try:
+                scope = Scope.parse(event.tenant, event.step)
+            except ValueError:
+                raise IntegrityError(f"event {event.seq} names no scope") from None
+            if event.kind == Kind.KEYS_RELEASED:
+                found.pop(scope, None)
+            else:
+                found.setdefault(scope, Hold(event.seq, scope, event.principal, event.time))
+        return list(found.values())
+
+    def hold(self, scope: Scope, by: str, reason: str) -> Event:
+        """Keep all content in a scope, whatever else is ordered. Raises SettingsError if it is held already."""
+        scope.check()
+        if not reason.strip():
+            raise SettingsError("a hold needs a reason")
+        with self._lock:
+            if any(hold.scope == scope for hold in self.holds()):
+                raise SettingsError("it is held already", str(scope))
+            return self._log(Kind.KEYS_HELD, scope, by, {"reason": reason})
+
+    def release(self, scope: Scope, by: str) -> Event:
+        """End a hold. Raises SettingsError if there is none of exactly this scope."""
+        with self._lock:
+            if all(hold.scope != scope for hold in self.holds()):
+                raise SettingsError("there is no such hold", str(scope), "`bailiwick keys list` shows them")
+            return self._log(Kind.KEYS_RELEASED, scope, by, None)
+
+    def shred(self, scope: Scope, by: str) -> Gone:
+        """Destroy all content in a scope, beyond recovery, by destroying its keys.
+
+        Raises Denied if any of it is held, SettingsError if there is none, and what the keystore raises.
+        """
+        scope.check()
+        with self._lock:
+            self._refuse_held(scope)
+            records = self._keys.shred(scope, by)
+            if not records:
+                raise SettingsError("there is no content", str(scope), "`bailiwick keys list` shows whose there is")
+            told = self._settle()
+            events = tuple(event for each in told for event in each.events)
+            return Gone(scope, sum(each.payloads for each in told), len(records), events)
+
+    def finish(self) -> None:
+        """Write the tombstones of keys that were destroyed before the last end of the runtime could say so."""
+        with self._lock:
+            self._settle()
+
+    def sweep(self, days: Mapping[str, int], by: str, *, dry_run: bool = False) -> list[Gone]:
+        """Take away content that is older than its class is kept, in days (0: for ever); what went, or would go.
+
+        A payload is as old as the last event that refers to it. What is held stays, and what an open run needs. Keys
+        under which nothing is left are destroyed.
+        """
+        with self._lock:
+            found = self._old(days)
+            if dry_run or not found:
+                return [Gone(scope, len(ids)) for scope, (_, ids) in found.items()]
+            self._keys.retire({key for keys, _ in found.values() for key in keys})
+            self._ledger.flush()
+            gone = []
+            for scope, (_, ids) in self._old(days).items():
+                payload = {"payloads": len(ids), "days": days[scope.retention or ""]}
+                event = self._log(Kind.PAYLOADS_SWEPT, scope, by, payload, ids)
+                gone.append(Gone(scope, len(ids), 0, (event.seq,)))
+            self._drop_empty()
+            return gone
+
+    def rotate_site_key(self, tenant: str, by: str, source: Source | None = None, site: Site | None = None) -> Event:
+        """Wrap all data keys under a new site key, and destroy the old one. `tenant` is whose the event is."""
+        with self._lock:
+            self._keys.rekey(source, site)
+            return self._log(Kind.KEYS_ROTATED, Scope(tenant), by, None, step="site")
+
+    def rotate_data_keys(self, tenant: str, by: str) -> Event:
+        """Let all new content of a tenant have new keys."""
+        with self._lock:
+            self._keys.retire([id for id, record in self._keys.records.items() if record.owner.tenant == tenant])
+            return self._log(Kind.KEYS_ROTATED, Scope(tenant), by, None, step="data")
+
+    def _refuse_held(self, scope: Scope) -> None:
+        hold = next((each for each in self.holds() if each.scope.meets(scope)), None)
+        if hold:
+            where = f"event {hold.event} of {hold.since[:10]}, by {hold.by}"
+            raise Denied(f"it is held: {hold.scope}", where, "`bailiwick keys release` ends the hold")
+
+    def _old(self, days: Mapping[str, int]) -> dict[Scope, tuple[set[str], list[str]]]:
+        """The keys and ids of what is out of date and may go, by tenant and class."""
+        holds, now = self.holds(), datetime.now(UTC).replace(tzinfo=None)
+        found: dict[Scope, tuple[set[str], list[str]]] = {}
+        for retention, kept in days.items():
+            free = {
+                record.id: record.owner
+                for record in self._keys.records.values()
+                if kept > 0 and record.owner.retention == retention and not _held(holds, record.owner)
+            }
+            rows = self._ledger.reader.rows(_OLD, list(free), now - timedelta(days=kept)) if free else []
+            for key, id in rows:
+                keys, ids = found.setdefault(Scope(free[key].tenant, None, retention), (set(), []))
+                keys.add(key)
+                ids.append(id)
+        return found
+
+    def _settle(self) -> list[Gone]:
+        """A tombstone for each key that is destroyed and has none, and its payloads with it."""
+        pending = dict(self._keys.pending)
+        if not pending:
+            return []
+        self._ledger.flush()  # what was sealed under the old keys is on disk now, and nothing new can be
+        told = [self._entomb(record, by) for record, by in pending.values()]
+        self._keys.settle(pending)
+        return told
+
+    def _entomb(self, record: Record, by: str) -> Gone:
+        owner = record.owner
+        scope = Scope(owner.tenant, owner.user, owner.retention)
+        step = f"{scope.path}/{record.id}"
+        reader = self._ledger.reader
+        said = reader.rows("SELECT seq FROM events WHERE kind = ? AND step = ?", str(Kind.KEYS_SHREDDED), step)
+        if said:
+            return Gone(scope, 0, 1, (said[0][0],))
+        ids = [row[0] for row in reader.rows("SELECT id FROM payloads WHERE key = ?", record.id)]
+        event = self._log(Kind.KEYS_SHREDDED, scope, by, {"payloads": len(ids)}, ids, step)
+        return Gone(scope, len(ids), 1, (event.seq,))
+
+    def _drop_empty(self) -> None:
+        used = {row[0] for row in self._ledger.reader.rows("SELECT DISTINCT key FROM payloads")}
+        self._keys.drop([id for id, record in self._keys.records.items() if record.retired and id not in used])
+
+    def _log(
+        self, kind: Kind, scope: Scope, by: str, payload: Json, erases: Iterable[str] | None = None, step: str = ""
+    ) -> Event:
+        """An event of the scope's tenant, on disk when this returns. Names stand in it; free text in its payload."""
+        ids = None if erases is None else sorted(erases)
+        draft = Draft(
+            kind=kind,
+            tenant=scope.tenant,
+            actor="keeper",
+            actor_version=VERSION,
+            principal=by,
+            step=step or scope.path,
+            fingerprint="" if ids is None else tombstone(ids),
+        )
+        return self._ledger.append(draft, payload, erases=ids or ()).wait()
+
+
+def _held(holds: Iterable[Hold], owner: Owner) -> bool:
+    return any(hold.scope.covers(owner) for hold in holds)
