@@ -23,8 +23,10 @@ from runtime.gate.policy import Policy
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
+    ContentScope,
     EventView,
     ForkView,
+    GoneView,
     ProofView,
     QuestionView,
     RunView,
@@ -32,8 +34,10 @@ from runtime.gateway.messages import (
     TableView,
     VerifyView,
 )
+from runtime.keeping import Keeping
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
+from runtime.site_key import site
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json
 from store.records.errors import Denied
@@ -65,7 +69,7 @@ class Core:
     """One epoch of one runtime, over one data folder."""
 
     def __init__(self, folder: Path, settings: Settings, world: World) -> None:
-        self.ledger = Ledger.open(folder, mirror=settings.mirror_dir)
+        self.ledger = Ledger.open(folder, mirror=settings.mirror_dir, site=site(settings))
         try:
             self._build(settings, world)
         except BaseException:
@@ -75,6 +79,7 @@ class Core:
     def _build(self, settings: Settings, world: World) -> None:
         """Put conductor and gate over the ledger. Raises SettingsError if policy and tools do not fit."""
         self._tenant = settings.tenant
+        self._days = settings.retention_days
         self.queries = LedgerQueries(self.ledger)
         self.approvals = Approvals(self.ledger, settings.approval_expiry_s)
         judge = Policy.load(settings.policy, tuple(world.records.values()), world.inventory)
@@ -212,6 +217,22 @@ class Core:
         if "approver" not in user.roles:
             raise Denied(f"{user.name} may not answer approvals", do="ask someone with the role approver")
         await self.approvals.answer(answer.approval, user, answer.yes, answer.meaning)
+
+    async def hold(self, scope: ContentScope, reason: str, user: User) -> int:
+        """As Verbs.hold."""
+        return await Keeping(self.ledger, self._days, user).hold(scope, reason)
+
+    async def release(self, scope: ContentScope, user: User) -> int:
+        """As Verbs.release."""
+        return await Keeping(self.ledger, self._days, user).release(scope)
+
+    async def shred(self, scope: ContentScope, user: User) -> GoneView:
+        """As Verbs.shred."""
+        return await Keeping(self.ledger, self._days, user).shred(scope)
+
+    async def sweep(self, dry_run: bool, user: User) -> list[GoneView]:
+        """As Verbs.sweep."""
+        return await Keeping(self.ledger, self._days, user).sweep(dry_run)
 
     async def ended(self, run: str) -> RunView:
         """Wait until a run has ended or is parked."""

@@ -7,6 +7,7 @@ import asyncio
 from typing import Literal
 
 from runtime.gateway.messages import EventView, ProofView, RunView, TableView, VerifyView
+from store.keys.errors import Locked, Shredded
 from store.ledger.ledger import Ledger
 from store.ledger.reader import RunRow
 from store.records.canonical import Json, canonical
@@ -52,6 +53,8 @@ class LedgerQueries:
             problems=found.problems,
             unsigned=found.unsigned,
             fingerprint=Key("", self._ledger.proofs.public).fingerprint,
+            destroyed=found.destroyed,
+            locked=found.locked,
         )
 
     async def prove(self, event: int) -> ProofView:
@@ -70,8 +73,13 @@ class LedgerQueries:
         return ProofView(text=text, key=str(key), fingerprint=key.fingerprint)
 
     def _event(self, event: Event, payloads: bool) -> EventView:
-        value = self._ledger.payload(event.payload) if payloads and event.payload else None
-        return EventView(event=event.json(), hash=event.hash, payload=value)
+        value, gone = None, ""
+        if payloads and event.payload:
+            try:
+                value = self._ledger.payload(event.payload)
+            except Shredded as error:
+                gone = str(error)
+        return EventView(event=event.json(), hash=event.hash, payload=value, gone=gone)
 
     def _run(self, row: RunRow) -> RunView:
         submission = self._payload(row.submission)
@@ -100,7 +108,10 @@ class LedgerQueries:
         return "interrupted" if row.status == "running" and row.epoch < self._ledger.epoch else row.status
 
     def _payload(self, id: str) -> dict[str, Json]:
-        value = self._ledger.payload(id) if id else {}
+        try:
+            value = self._ledger.payload(id) if id else {}
+        except (Shredded, Locked):
+            value = {}  # the rest of what is known of the run is in its events
         return value if isinstance(value, dict) else {}
 
 

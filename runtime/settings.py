@@ -71,6 +71,15 @@ class Settings(BaseSettings):
     mirror_dir: FilePath | None = Field(
         None, description="a folder for the signed checkpoints of the log, best on another medium"
     )
+    site_key_dir: FilePath | None = Field(
+        None, description="a folder for the key that opens all content, best on another medium; empty: with the data"
+    )
+    passphrase_file: FilePath | None = Field(
+        None, description="a file (mode 0600) whose first line is the site key's passphrase, if it comes from one"
+    )
+    retention_days: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description="days that content of a retention class is kept until `keys sweep` takes it; 0: for ever"
+    )
     tenant: str = Field("local", pattern=NAME)
     unit: str = Field("", pattern=rf"{NAME}|^$", description="business unit; empty: the user's primary group")
     threads: int = Field(0, ge=0, le=1024, description="0: as many as the machine has cores")

@@ -27,7 +27,7 @@ PROJECT_MAY_LOWER = frozenset(
         "approval_expiry_s",
     }
 )
-PATHS = frozenset({"data_dir", "runtime_dir", "mirror_dir", "inventory"})
+PATHS = frozenset({"data_dir", "runtime_dir", "mirror_dir", "site_key_dir", "passphrase_file", "inventory"})
 PATH_LISTS = frozenset({"tools", "workflows"})
 
 

@@ -9,8 +9,10 @@ from runtime.actors.core import CoreHandle
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
+    ContentScope,
     EventView,
     ForkView,
+    GoneView,
     ProofView,
     QuestionView,
     RunView,
@@ -128,6 +130,22 @@ class CoreVerbs:
     async def resume(self, run: str = "") -> list[str]:
         runs: list[str] = await self._query("resume", run)
         return runs
+
+    async def hold(self, scope: ContentScope, reason: str) -> int:
+        event: int = await self._once("hold", scope, reason, self.user)
+        return event
+
+    async def release(self, scope: ContentScope) -> int:
+        event: int = await self._once("release", scope, self.user)
+        return event
+
+    async def shred(self, scope: ContentScope) -> GoneView:
+        gone: GoneView = await self._once("shred", scope, self.user)
+        return gone
+
+    async def sweep(self, dry_run: bool = False) -> list[GoneView]:
+        gone: list[GoneView] = await self._once("sweep", dry_run, self.user)
+        return gone
 
     async def stop(self) -> None:
         self.kernel.request_stop()

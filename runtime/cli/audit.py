@@ -81,7 +81,11 @@ def verify(
             print(plain(problem))
         if found.ok:
             tail = f"; the last {found.unsigned} are not signed yet" if found.unsigned else ""
-            print(f"ok: {found.events} events, each as it was recorded{tail}" + ("" if key else "; no key was pinned"))
+            gone = f"; {found.destroyed} payloads are destroyed, as it says" if found.destroyed else ""
+            pinned = "" if key else "; no key was pinned"
+            print(f"ok: {found.events} events, each as it was recorded{gone}{tail}{pinned}")
+        if found.locked:
+            say(f"no content was opened: {found.locked}")
     if not found.ok:
         say(f"the ledger is not what was recorded: {len(found.problems)} problems in {found.events} events")
     return OK if found.ok else INTEGRITY
@@ -201,5 +205,5 @@ def print_events(events: "list[EventView]", json: bool = False, *, run: bool = T
         cost = f"  {e['tokens']} tokens" if e["tokens"] else ""
         of = f"{plain(e['run']):<19}  " if run else ""
         row(f"{e['seq']:>6}  {e['time'][11:23]}  {of}{plain(e['actor']):<9}  ", what + cost)
-        if view.payload is not None:
-            row(" " * INDENT, plain(view.payload))
+        if view.payload is not None or view.gone:
+            row(" " * INDENT, plain(view.gone or view.payload))

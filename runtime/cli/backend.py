@@ -1,18 +1,20 @@
-"""Where a read-only verb gets its answers: from the runtime that holds this data folder, else from its ledger.
+"""Where a verb that needs no run gets its answers: from the runtime that holds this data folder, else from its ledger.
 
 Neither way starts Ray or a model.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from store.records.errors import Unreachable
+from store.records.errors import SettingsError, Unreachable
 
 if TYPE_CHECKING:
     from runtime.gateway.backend import Queries
     from runtime.gateway.client import Client
+    from runtime.keeping import Keeping
     from runtime.settings import Settings
+    from store.ledger.ledger import Ledger
 
 
 @asynccontextmanager
@@ -34,8 +36,40 @@ async def queries(settings: "Settings") -> AsyncIterator["Queries"]:
 
     if settings.data_dir.exists():
         only_ours(settings.data_dir)
-    with Ledger.open(settings.data_dir, read_only=True, mirror=settings.mirror_dir) as ledger:
+    from runtime.site_key import site
+
+    with Ledger.open(settings.data_dir, read_only=True, mirror=settings.mirror_dir, site=site(settings)) as ledger:
         yield LedgerQueries(ledger)
+
+
+@asynccontextmanager
+async def keeping(settings: "Settings") -> AsyncIterator["Keeping | Client"]:
+    """What takes orders about content: the runtime that holds the data folder, else its ledger, opened for writing."""
+    from runtime.gateway.paths import listening
+
+    if listening(settings.socket):
+        async with client(settings) as connected:
+            yield connected
+        return
+    from runtime.keeping import Keeping
+
+    with writable(settings) as ledger:
+        yield Keeping(ledger, settings.retention_days, settings.user)
+
+
+@contextmanager
+def writable(settings: "Settings") -> Iterator["Ledger"]:
+    """The ledger of the data folder, which must be there. Raises Unreachable if a runtime has it, SettingsError."""
+    from runtime.folders import only_ours
+    from runtime.site_key import site
+    from store.ledger.database import DATABASE
+    from store.ledger.ledger import Ledger
+
+    if not (settings.data_dir / DATABASE).exists():
+        raise SettingsError("there is no ledger yet", str(settings.data_dir), "run a task first")
+    only_ours(settings.data_dir)
+    with Ledger.open(settings.data_dir, mirror=settings.mirror_dir, site=site(settings)) as ledger:
+        yield ledger
 
 
 @asynccontextmanager

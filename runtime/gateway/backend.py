@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
+    ContentScope,
     EventView,
     ForkView,
+    GoneView,
     ProofView,
     QuestionView,
     RunView,
@@ -119,6 +121,22 @@ class Verbs(Queries, Protocol):
 
     async def release(self, reason: str = "") -> list[str]:
         """Let effects begin again; the runs that go on. Raises SettingsError if there is no halt, Denied."""
+        ...
+
+    async def hold(self, scope: ContentScope, reason: str) -> int:
+        """Keep all content in a scope; the number of the event. Raises Denied unless the caller is an admin."""
+        ...
+
+    async def release(self, scope: ContentScope) -> int:
+        """End a hold of exactly this scope; the number of the event. Raises SettingsError, Denied."""
+        ...
+
+    async def shred(self, scope: ContentScope) -> GoneView:
+        """Destroy all content in a scope and the keys it is under. Raises Denied, also if any of it is held."""
+        ...
+
+    async def sweep(self, dry_run: bool = False) -> list[GoneView]:
+        """Take away what is older than its class is kept; what went, or would. Raises Denied."""
         ...
 
     async def status(self) -> StatusView:

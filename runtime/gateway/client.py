@@ -84,6 +84,10 @@ class Client:
     settle = remote(Verbs.settle)
     halt = remote(Verbs.halt)
     release = remote(Verbs.release)
+    hold = remote(Verbs.hold)
+    release = remote(Verbs.release)
+    shred = remote(Verbs.shred)
+    sweep = remote(Verbs.sweep)
     status = remote(Verbs.status)
     stop = remote(Verbs.stop)
 

@@ -66,11 +66,12 @@ class RunView(Wire):
 
 
 class EventView(Wire):
-    """One event with its hash and, where asked for, the value of its payload."""
+    """One event with its hash and, where asked for, the value of its payload; or why that is `gone`."""
 
     event: dict[str, Any]
     hash: str
     payload: Any = None
+    gone: str = ""
 
 
 class ApprovalView(Wire):
@@ -118,7 +119,8 @@ class QuestionView(Wire):
 class VerifyView(Wire):
     """What verification of the ledger found; `problems` name the event and what is wrong with it.
 
-    `unsigned` events at the end are covered by no checkpoint; `fingerprint` is of the key that signs these.
+    `unsigned` events at the end are covered by no checkpoint; `fingerprint` is of the key that signs these. `destroyed`
+    payloads are gone, as events say; `locked` says why no content could be opened.
     """
 
     ok: bool
@@ -126,6 +128,8 @@ class VerifyView(Wire):
     problems: tuple[str, ...] = ()
     unsigned: int = 0
     fingerprint: str = ""
+    destroyed: int = 0
+    locked: str = ""
 
 
 class ProofView(Wire):
@@ -137,6 +141,23 @@ class ProofView(Wire):
     text: str
     key: str
     fingerprint: str
+
+
+class ContentScope(Wire):
+    """Whose content an order is about: a tenant's, or one user's (empty: the runtime's own), or of one class."""
+
+    tenant: str
+    user: str | None = None
+    retention: str | None = None
+
+
+class GoneView(Wire):
+    """Content that was destroyed: how many payloads and data keys, and the events that say so."""
+
+    scope: str
+    payloads: int
+    keys: int = 0
+    events: tuple[int, ...] = ()
 
 
 class TableView(Wire):

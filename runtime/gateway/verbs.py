@@ -107,6 +107,10 @@ VERBS: Mapping[str, Verb] = {
         Verb(Verbs.settle),
         Verb(Verbs.halt),
         Verb(Verbs.release),
+        Verb(Verbs.hold),
+        Verb(Verbs.release),
+        Verb(Verbs.shred),
+        Verb(Verbs.sweep),
         Verb(Verbs.status),
         Verb(Verbs.stop),
     )

@@ -23,7 +23,8 @@ from store.keys.data_key import DataKey, Record
 from store.keys.errors import Shredded
 from store.keys.files import destroy, private_subfolder, read_private, sync_folder, write_private
 from store.keys.scope import Owner, Scope
-from store.keys.site_key import Header, Site, Source
+from store.keys.site_key import Header, Site
+from store.keys.source import Source
 from store.records.canonical import Json, canonical
 from store.records.errors import IntegrityError, SettingsError
 
@@ -162,6 +163,7 @@ class Keystore:
             if pending != self.pending:
                 self._write(self.header, self.secret, self._keys.values(), pending)
 
+    @property
     def book(self) -> Json:
         """What the file says: all in clear but the wrapped keys."""
         return self._book
@@ -242,7 +244,9 @@ class Keystore:
     def _clear(self, old: Header | None) -> None:
         """Destroy what is left of older keystores and of their site keys, in this order: the file names the key."""
         self._site.destroy_others(self.header, old)
-        destroy(self._old)
+        for path in sorted(self._path.parent.glob("keystore.*")):
+            if path != self._path:
+                destroy(path)
 
     def _old_header(self) -> Header | None:
         """Whose site key the old file was under; None if it has been overwritten, and therefore that one as well."""

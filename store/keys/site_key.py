@@ -8,7 +8,6 @@ environment, and each has a name of its own: a new one stands beside the old one
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from store.keys.cipher import KEY_BYTES, Stretch
 from store.keys.errors import Locked
 from store.keys.files import destroy, make_key, read_key
+from store.keys.source import Source
 from store.records.canonical import Json
 from store.records.errors import IntegrityError, SettingsError
 
@@ -23,14 +23,6 @@ SERVICE = "bailiwick"
 """Whose entries they are in the keyring."""
 
 LOST = "the site key is missing: content cannot be opened, and none can be added"
-
-
-class Source(StrEnum):
-    """Where a site key comes from. Values are stored."""
-
-    FILE = "file"
-    PASSPHRASE = "passphrase"
-    KEYRING = "keyring"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +106,15 @@ class Site:
             make_key(self._file(header), key)
 
     def destroy_others(self, header: Header, old: Header | None) -> None:
-        """Destroy every key file of this keystore but that of `header`, and the keyring's entry of `old`.
+        """Destroy every key file of this keystore but that of `header`, those that a crash left under another name
+        among them, and the keyring's entry of `old`.
 
         Raises SettingsError if the folder that has `old` is not there.
         """
         if old and old.source is Source.FILE and not self.folder.is_dir():
             do = "mount it: the old site key is to be destroyed"
             raise SettingsError("the folder of the site key is not there", str(self.folder), do)
-        for path in sorted(self.folder.glob(f"site-{header.store}-*.key")):
+        for path in sorted(self.folder.glob(f"site-{header.store}-*")):
             if header.source is not Source.FILE or path != self._file(header):
                 destroy(path)
         other = old and old.source is Source.KEYRING and old.name != header.name

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from store.keys.data_key import Record
 from store.keys.scope import Owner, Scope
-from store.keys.site_key import Site, Source
+from store.keys.site_key import Site
+from store.keys.source import Source
 from store.records.canonical import Json
 from store.records.errors import Denied, IntegrityError, SettingsError
 from store.records.event import Draft, Event
@@ -113,9 +114,12 @@ class Keeper:
             return Gone(scope, sum(each.payloads for each in told), len(records), events)
 
     def finish(self) -> None:
-        """Write the tombstones of keys that were destroyed before the last end of the runtime could say so."""
+        """Write the tombstones of keys that were destroyed before the last end of the runtime could say so, and destroy
+        keys that a backup has brought back although the log says that they are no more."""
         with self._lock:
             self._settle()
+            said = self._ledger.reader.rows("SELECT step FROM events WHERE kind = ?", str(Kind.KEYS_SHREDDED))
+            self._keys.drop([step.rpartition("/")[2] for (step,) in said])
 
     def sweep(self, days: Mapping[str, int], by: str, *, dry_run: bool = False) -> list[Gone]:
         """Take away content that is older than its class is kept, in days (0: for ever); what went, or would go.

@@ -10,6 +10,7 @@ Ends when its standard input does.
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,20 @@ from models.registry import Registry
 from runtime.gateway.messages import ModelView, StatusView
 from runtime.gateway.server import Gateway
 from runtime.identity import user_of_uid
+from runtime.keeping import Keeping
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
 from store.ledger.ledger import Ledger
+from store.records.identity import User
 
 
 class Verbs(LedgerQueries):
     """What a runtime answers that drives nothing."""
+
+    def __init__(self, ledger: Ledger, user: User) -> None:
+        super().__init__(ledger)
+        keeping = Keeping(ledger, {}, user)
+        self.hold, self.release, self.shred, self.sweep = keeping.hold, keeping.release, keeping.shred, keeping.sweep
 
     async def status(self) -> StatusView:
         """Two models in memory, and a counter."""
@@ -53,8 +61,8 @@ class Verbs(LedgerQueries):
 async def main() -> None:
     settings = Settings.load(data_dir=Path(sys.argv[1]))
     with Ledger.open(settings.data_dir) as ledger:
-        verbs: Any = Verbs(ledger)
-        gateway = Gateway(settings.socket, lambda _user: verbs, set, identify=user_of_uid)
+        verbs: Any = partial(Verbs, ledger)
+        gateway = Gateway(settings.socket, verbs, set, identify=user_of_uid)
         await gateway.start()
         print("up", flush=True)
         await asyncio.to_thread(sys.stdin.read)

@@ -1,0 +1,212 @@
+"""`bailiwick keys`: what content is encrypted with, and what becomes of content."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runtime.cli.page import facts, show, table
+from runtime.cli.site import AsJson, Site, noun, verb, wait_for
+from store.keys.source import Source
+from store.records.errors import SettingsError
+
+if TYPE_CHECKING:
+    from runtime.gateway.messages import ContentScope, GoneView
+
+app = noun("Keys of the content: back them up, renew them, destroy them; holds and retention.")
+
+Tenant = Annotated[str, typer.Option(help="Whose content.")]
+OfUser = Annotated[str | None, typer.Option("--user", help="Only this user's; all of the tenant's if not given.")]
+Class = Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Only of this retention class.")]
+From = Annotated[Source | None, typer.Option("--source", help="Where the site key comes from.")]
+PassphraseFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Its first line is the passphrase; asked for if not given.")
+]
+
+
+@verb(app, "init")
+def init(
+    site: Site,
+    source: From = None,
+    backup: Annotated[Path | None, typer.Option("--from", metavar="BACKUP", help="Put back what is missing.")] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make the keystore before the first start, or bring lost keys back from a backup.
+
+    Without it the first start makes one, with the site key in a file.
+    """
+    from runtime.cli.backend import writable
+    from runtime.site_key import passphrase
+    from runtime.site_key import site as site_of
+    from store.keys.backup import restore
+    from store.keys.keystore import Keystore
+    from store.keys.site_key import Site as KeySite
+    from store.ledger.database import DATABASE, KEYS
+    from store.ledger.lock import FolderLock
+
+    settings = site.settings().open_folders()
+    folder, where = settings.data_dir / KEYS, site_of(settings)
+    lock = FolderLock(settings.data_dir, shared=False)
+    try:
+        if backup:
+            restore(backup, folder, where, passphrase(passphrase_file, "the backup")())
+        elif (settings.data_dir / DATABASE).exists():
+            do = "`keys init --from BACKUP` restores its keys, `keys rotate` renews them"
+            raise SettingsError("there is a ledger already", str(settings.data_dir), do)
+        else:
+            given = passphrase(passphrase_file or settings.passphrase_file, new=True)
+            Keystore.make(folder, KeySite(where.folder, given), source or Source.FILE)
+    finally:
+        lock.release(clear=True)
+    if (settings.data_dir / DATABASE).exists():
+        with writable(settings):
+            pass  # a start, which destroys again what was shredded since the backup
+
+
+@verb(app, "list")
+def list_keys(site: Site, json: AsJson = False) -> None:
+    """The data keys: whose content each is for, and whether new content goes under it."""
+    from runtime.site_key import site as site_of
+    from store.keys.keystore import Keystore
+    from store.ledger.database import KEYS
+
+    settings = site.settings()
+    folder = settings.data_dir / KEYS
+    if not folder.exists():
+        raise SettingsError("there are no keys yet", str(folder), "run a task first, or `bailiwick keys init`")
+    keystore = Keystore.open(folder, site_of(settings))
+    records = [record.json() for record in keystore.records.values()]
+    if json:
+        show({"site": {"id": keystore.header.id, "source": str(keystore.header.source)}, "keys": records})
+        return
+    facts({"site key": keystore.header.id, "source": str(keystore.header.source)})
+    columns = ("id", "tenant", "user", "retention", "made")
+    rows = [[*(each[name] for name in columns), "retired" if each["retired"] else "in use"] for each in records]
+    table(("KEY", "TENANT", "USER", "CLASS", "MADE", "STATE"), rows)
+
+
+@verb(app, "backup")
+def backup(
+    site: Site,
+    file: Annotated[Path, typer.Argument(help="A file that does not exist yet.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Write all keys, encrypted under a passphrase. Shredding cannot reach it: destroy old ones yourself."""
+    from runtime.site_key import passphrase
+    from runtime.site_key import site as site_of
+    from store.keys.backup import write_backup
+    from store.keys.keystore import Keystore
+    from store.ledger.database import KEYS
+
+    settings = site.settings()
+    folder = settings.data_dir / KEYS
+    keystore = Keystore.open(folder, site_of(settings))
+    keystore.unlock()
+    write_backup(file.absolute(), folder, keystore, passphrase(passphrase_file, "the backup", new=True)())
+
+
+@verb(app, "rotate")
+def rotate(
+    site: Site,
+    data: Annotated[bool, typer.Option("--data", help="New data keys for what comes, instead.")] = False,
+    source: From = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Renew the site key, and destroy the old one. The runtime must be stopped."""
+    from runtime.cli.backend import writable
+    from runtime.site_key import passphrase
+    from runtime.site_key import site as site_of
+    from store.keys.site_key import Site as KeySite
+
+    settings = site.settings()
+    if data and (source or passphrase_file):
+        raise SettingsError("data keys come from nowhere else", do="leave out --data, or the rest")
+    with writable(settings) as ledger:
+        if data:
+            ledger.keeper.rotate_data_keys(settings.tenant, settings.user.name)
+            return
+        where = None
+        if (source or ledger.keystore.header.source) is Source.PASSPHRASE:
+            given = passphrase(passphrase_file or settings.passphrase_file, new=True)
+            where = KeySite(site_of(settings).folder, given)
+        ledger.keeper.rotate_site_key(settings.tenant, settings.user.name, source, where)
+
+
+@verb(app, "shred")
+def shred(site: Site, tenant: Tenant, user: OfUser = None, retention: Class = None, json: AsJson = False) -> None:
+    """Destroy content beyond recovery: its keys, and what is encrypted under them. Events stay.
+
+    It reaches the log's content and its keys in this data folder; not backups of them, and not what agents remember.
+    """
+    from runtime.cli.backend import keeping
+
+    async def order() -> "GoneView":
+        async with keeping(site.settings()) as keeper:
+            return await keeper.shred(_scope(tenant, user, retention))
+
+    _tell([wait_for(order())], "destroyed", json)
+
+
+@verb(app, "hold")
+def hold(
+    site: Site,
+    tenant: Tenant,
+    reason: Annotated[str, typer.Option(help="Why; it is content of the log.")],
+    user: OfUser = None,
+) -> None:
+    """Keep content, whatever is ordered or out of date, until the hold is released."""
+    from runtime.cli.backend import keeping
+
+    async def order() -> int:
+        async with keeping(site.settings()) as keeper:
+            return await keeper.hold(_scope(tenant, user, None), reason)
+
+    print(f"held since event {wait_for(order())}")
+
+
+@verb(app, "release")
+def release(site: Site, tenant: Tenant, user: OfUser = None) -> None:
+    """End a hold of exactly this tenant, or of this user of it."""
+    from runtime.cli.backend import keeping
+
+    async def order() -> int:
+        async with keeping(site.settings()) as keeper:
+            return await keeper.release(_scope(tenant, user, None))
+
+    print(f"released by event {wait_for(order())}")
+
+
+@verb(app, "sweep")
+def sweep(
+    site: Site,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Take away content that is older than the setting retention_days keeps its class.
+
+    What is held stays, and what an open run needs.
+    """
+    from runtime.cli.backend import keeping
+
+    async def order() -> "list[GoneView]":
+        async with keeping(site.settings()) as keeper:
+            return await keeper.sweep(dry_run)
+
+    _tell(wait_for(order()), "would go" if dry_run else "taken away", json)
+
+
+def _scope(tenant: str, user: str | None, retention: str | None) -> "ContentScope":
+    from runtime.gateway.messages import ContentScope
+
+    return ContentScope(tenant=tenant, user=user, retention=retention)
+
+
+def _tell(gone: "list[GoneView]", what: str, json: bool) -> None:
+    if json:
+        show([each.model_dump(mode="json") for each in gone])
+        return
+    for each in gone:
+        said = f"; events {', '.join(map(str, each.events))}" if each.events else ""
+        print(f"{what}: {each.scope}: {each.payloads} payloads{said}")
+    if not gone:
+        print("nothing is out of date")

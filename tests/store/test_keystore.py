@@ -1,0 +1,227 @@
+"""The keystore: keys are there before they are used, open with their own site key only, and are never made anew."""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from store.keys import cipher
+from store.keys.errors import Locked
+from store.keys.keystore import Keystore
+from store.keys.scope import Owner, Scope
+from store.keys.site_key import Site
+from store.keys.source import Source
+from store.ledger.ledger import Ledger
+from store.ledger.verify import verify
+from store.records.errors import BailiwickError, IntegrityError, SettingsError
+
+ADA, BOB = Owner("acme", "ada", "standard"), Owner("acme", "bob", "standard")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+def opened(keys: Path, **how) -> Keystore:
+    store = Keystore.open(keys, Site(keys, **how))
+    store.unlock_for_writing()
+    return store
+
+
+def test_a_data_key_is_on_disk_before_it_is_used_and_is_the_same_later(keys: Path) -> None:
+    store = Keystore.make(keys, Site(keys))
+    made = store.key_for(ADA)
+    assert store.key_for(ADA) is made
+    assert store.key_for(BOB).record.id != made.record.id
+    again = opened(keys)
+    assert again.key_for(ADA) == made
+    assert again.key(made.record.id).secret == made.secret
+    text = (keys / "keystore.json").read_text()
+    assert made.secret.hex() not in text
+    assert "secret" not in repr(made)
+    with pytest.raises(SettingsError, match="a keystore already"):
+        Keystore.make(keys, Site(keys))
+
+
+def test_a_retired_key_opens_and_takes_nothing_new(keys: Path) -> None:
+    store = Keystore.make(keys, Site(keys))
+    first = store.key_for(ADA)
+    name = first.name(b"said")
+    sealed = first.seal(name, b"said")
+    store.retire([first.record.id])
+    assert not store.takes(first.record.id)
+    assert store.key_for(ADA).record.id != first.record.id
+    for each in (store, opened(keys)):
+        assert each.key(first.record.id).unseal(name, sealed) == b"said"
+
+
+def test_what_is_sealed_is_bound_to_its_name_its_key_and_its_tenant(keys: Path) -> None:
+    store = Keystore.make(keys, Site(keys))
+    key, other = store.key_for(ADA), store.key_for(BOB)
+    name = key.name(b"said")
+    assert other.name(b"said") != name
+    sealed = key.seal(name, b"said")
+    assert key.seal(name, b"said") != sealed
+    for wrong, named in ((other, name), (key, other.name(b"said"))):
+        with pytest.raises(cipher.Unopened):
+            wrong.unseal(named, sealed)
+    for place in (0, 20, len(sealed) - 1):
+        changed = bytearray(sealed)
+        changed[place] ^= 1
+        with pytest.raises(cipher.Unopened):
+            key.unseal(name, bytes(changed))
+    with pytest.raises(cipher.Unopened):
+        key.unseal(name, b"short")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("tenant", "other"), ("user", "bob"), ("retention", "brief"), ("made", "2020-01-01T00:00:00Z"), ("retired", True)],
+)
+def test_whatever_is_changed_in_the_file_is_noticed(keys: Path, part: str, value: object) -> None:
+    Keystore.make(keys, Site(keys)).key_for(ADA)
+    path = keys / "keystore.json"
+    book = json.loads(path.read_text())
+    path.write_text(json.dumps(book | {"keys": [book["keys"][0] | {part: value}]}))
+    with pytest.raises(IntegrityError, match="does not open the keystore"):
+        opened(keys)
+    path.write_text(json.dumps(book | {"keys": []}))
+    with pytest.raises(IntegrityError, match="does not open the keystore"):
+        opened(keys)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 2}', '{"format": 1, "site": {}, "keys": 3}', "\xff"])
+def test_a_damaged_file_is_one_clear_error(keys: Path, text: str) -> None:
+    Keystore.make(keys, Site(keys))
+    (keys / "keystore.json").write_text(text, encoding="latin-1")
+    with pytest.raises(IntegrityError, match="the keystore"):
+        opened(keys)
+
+
+def test_a_passphrase_opens_what_it_made_and_a_new_site_key_under_it_is_another(keys: Path) -> None:
+    site = Site(keys, lambda: b"correct horse")
+    store = Keystore.make(keys, site, Source.PASSPHRASE)
+    made, before = store.key_for(ADA), store.secret
+    store.rekey()
+    assert store.secret != before
+    assert opened(keys, passphrase=lambda: b"correct horse").key_for(ADA) == made
+    with pytest.raises(IntegrityError, match="the passphrase does not open"):
+        opened(keys, passphrase=lambda: b"wrong")
+    with pytest.raises(SettingsError, match="nobody can be asked"):
+        opened(keys)
+    with pytest.raises(SettingsError, match="empty"):
+        opened(keys, passphrase=lambda: b"")
+    assert [path.name for path in keys.iterdir()] == ["keystore.json"]
+
+
+def test_parameters_of_scrypt_that_are_too_weak_or_too_dear_are_refused(keys: Path) -> None:
+    Keystore.make(keys, Site(keys, lambda: b"x"), Source.PASSPHRASE)
+    path = keys / "keystore.json"
+    book = json.loads(path.read_text())
+    for change in ({"n": 2}, {"n": 2**30}, {"r": 2**20}, {"p": 1000}, {"salt": ""}):
+        site = book["site"] | {"stretch": book["site"]["stretch"] | change}
+        path.write_text(json.dumps(book | {"site": site}))
+        with pytest.raises(IntegrityError, match="damaged"):
+            opened(keys)
+
+
+def test_the_site_key_may_lie_on_another_medium(keys: Path, tmp_path: Path) -> None:
+    medium = tmp_path / "stick"
+    with pytest.raises(SettingsError, match="the site key cannot be kept"):
+        Keystore.make(keys, Site(medium))
+    medium.mkdir()
+    store = Keystore.make(keys, Site(medium))
+    store.key_for(ADA)
+    assert len(list(medium.iterdir())) == 1
+    assert not list(keys.glob("site-*"))
+    store.shred(Scope("acme"), "root")
+    assert len(list(medium.iterdir())) == 1
+    medium.rename(tmp_path / "away")
+    with pytest.raises(Locked, match="site key is missing"):
+        Keystore.open(keys, Site(medium)).unlock()
+
+
+def test_rekeying_moves_the_site_key_from_a_file_to_a_passphrase_and_back(keys: Path, tmp_path: Path) -> None:
+    store = Keystore.make(keys, Site(keys))
+    made = store.key_for(ADA)
+    store.rekey(Source.PASSPHRASE, Site(keys, lambda: b"words"))
+    assert not list(keys.glob("site-*"))
+    assert opened(keys, passphrase=lambda: b"words").key_for(ADA) == made
+    (tmp_path / "stick").mkdir()
+    store.rekey(Source.FILE, Site(tmp_path / "stick"))
+    assert Keystore.open(keys, Site(tmp_path / "stick")).key_for(ADA) == made
+
+
+def test_the_keyring_is_asked_for_by_name_and_its_absence_is_one_line(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(SettingsError, match="pip install keyring"):
+        Keystore.make(keys, Site(keys), Source.KEYRING)
+    entries: dict[tuple[str, str], str] = {}
+    module = types.ModuleType("keyring")  # the three functions of that library which are called
+    module.set_password = lambda service, name, value: entries.update({(service, name): value})
+    module.get_password = lambda service, name: entries.get((service, name))
+    module.delete_password = lambda service, name: entries.pop((service, name))
+    monkeypatch.setitem(sys.modules, "keyring", module)
+    store = Keystore.make(keys, Site(keys), Source.KEYRING)
+    made, before = store.key_for(ADA), dict(entries)
+    store.shred(Scope("acme", "bob"), "root")  # nobody's: no reason for a new key
+    assert entries == before
+    store.rekey()
+    assert len(entries) == 1
+    assert not before.items() & entries.items()
+    assert opened(keys).key_for(ADA) == made
+    entries.clear()
+    with pytest.raises(Locked):
+        opened(keys)
+
+
+def test_without_its_site_key_a_ledger_is_read_verified_and_not_written(folder: Path, draft) -> None:
+    with Ledger.open(folder) as ledger:
+        event = ledger.append(draft(principal="ada"), "said").wait()
+    (key,) = folder.glob("keys/site-*.key")
+    away = key.rename(folder.parent / "away")
+    before = sorted(path.name for path in (folder / "keys").iterdir())
+    with Ledger.open(folder, read_only=True) as ledger:
+        assert ledger.events() == [event]
+        found = verify(ledger)
+        assert (found.ok, found.events) == (True, 1)
+        assert "the site key is missing" in found.locked
+        assert ledger.proofs.inclusion(1)
+        with pytest.raises(Locked, match="the site key is missing: content cannot be opened"):
+            ledger.payload(event.payload)
+    with pytest.raises(Locked, match="none can be added"):
+        Ledger.open(folder)
+    assert sorted(path.name for path in (folder / "keys").iterdir()) == before
+    away.rename(key)
+    with Ledger.open(folder) as ledger:
+        assert ledger.payload(event.payload) == "said"
+
+
+def test_a_lost_keystore_is_never_replaced(folder: Path, draft) -> None:
+    with Ledger.open(folder) as ledger:
+        ledger.append(draft(), "said").wait()
+    (folder / "keys" / "keystore.json").unlink()
+    for read_only in (True, False):
+        with pytest.raises(IntegrityError, match="the keystore is missing"):
+            Ledger.open(folder, read_only=read_only)
+    assert not (folder / "keys" / "keystore.json").exists()
+
+
+def test_a_draft_that_is_refused_makes_no_key(ledger, draft) -> None:
+    with pytest.raises(BailiwickError):
+        ledger.append(draft(principal="two\nlines"), "said")
+    assert not ledger.keystore.records
+
+
+def test_a_scope_is_its_path() -> None:
+    for scope in (Scope("a"), Scope("a", "b/c"), Scope("a", None, "*"), Scope("a", ""), Scope("a", "*", "x y")):
+        assert Scope.parse("a", scope.path) == scope
+    assert Scope("a").meets(Scope("a", "b"))
+    assert not Scope("a", "b").meets(Scope("a", "c"))
+    assert Scope("a", "b").meets(Scope("a", None, "k"))
+    assert not Scope("a").meets(Scope("b"))

@@ -1,0 +1,239 @@
+"""Shredding, holds and the sweep: what must go is gone from every file, what must stay stays, and the log says so."""
+
+import shutil
+import subprocess
+import sys
+from base64 import b64decode
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from store.keys.cipher import Unopened, unseal
+from store.keys.errors import Shredded
+from store.keys.keystore import Keystore
+from store.keys.scope import Owner, Scope
+from store.keys.site_key import Site
+from store.ledger.ledger import Ledger
+from store.ledger.verify import verify
+from store.records.errors import Denied, IntegrityError, SettingsError
+from store.records.kinds import Kind
+
+SECRET = "the patient in room 12 is called Ophelia Krantz"
+CHILD = Path(__file__).with_name("shred_child.py")
+
+
+def said(ledger: Ledger, draft, user: str, text: str = SECRET, **more):
+    """An event of a user with a payload; on disk."""
+    return ledger.append(draft(principal=user, **more), {"by": user, "text": text}).wait()
+
+
+def files_with(folder: Path, text: bytes) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
+
+
+def test_no_file_ever_holds_what_was_said(folder: Path, draft) -> None:
+    long = "incompressible? " + " ".join(str(number**7) for number in range(400))
+    with Ledger.open(folder) as ledger:
+        for text in (SECRET, long):
+            said(ledger, draft, "ada", text)
+        assert not files_with(folder, SECRET.encode())  # in DuckDB's log
+    for text in (SECRET, long[40:60], "Ophelia"):
+        assert not files_with(folder, text.encode())
+    assert not files_with(folder, b"\x28\xb5\x2f\xfd")  # as every zstd frame begins
+
+
+def test_what_is_shredded_is_gone_for_one_user_and_for_nobody_else(folder: Path, draft) -> None:
+    with Ledger.open(folder) as ledger:
+        ada, bob = said(ledger, draft, "ada"), said(ledger, draft, "bob")
+        other = said(ledger, draft, "ada", tenant="other", labels=None)
+        brief = said(ledger, draft, "ada", retention="brief")
+        assert len({ada.payload, bob.payload, other.payload, brief.payload}) == 4
+        (record,) = (r for r in ledger.keystore.records.values() if r.owner == Owner("acme", "ada", "standard"))
+        gone = ledger.keeper.shred(Scope("acme", "ada", "standard"), "root")
+        assert (gone.payloads, gone.keys) == (1, 1)
+        with pytest.raises(Shredded, match=f"event {gone.events[0]} says so"):
+            ledger.payload(ada.payload)
+        for event in (bob, other, brief):
+            assert ledger.payload(event.payload)["text"] == SECRET
+        (event,) = ledger.events(kinds=(Kind.KEYS_SHREDDED,))
+        assert (event.tenant, event.principal, event.step) == ("acme", "root", f"ada/standard/{record.id}")
+        again = said(ledger, draft, "ada")
+        assert again.payload != ada.payload
+        assert ledger.payload(again.payload)["text"] == SECRET
+        found = verify(ledger)
+        assert (found.ok, found.destroyed) == (True, 1), found.problems
+    with Ledger.open(folder) as ledger:
+        assert verify(ledger).ok
+        with pytest.raises(Shredded):
+            ledger.payload(ada.payload)
+
+
+def test_the_old_site_key_opens_nothing_that_is_left(folder: Path, draft, tmp_path: Path) -> None:
+    with Ledger.open(folder) as ledger:
+        said(ledger, draft, "ada")
+        said(ledger, draft, "bob")
+        before = ledger.keystore.secret
+        ledger.keeper.shred(Scope("acme", "ada"), "root")
+        after = ledger.keystore.secret
+    assert files_with(folder, after)
+    assert not files_with(folder, before)
+    store = Keystore.open(folder / "keys", Site(folder / "keys"))
+    for each, record in zip(store.book["keys"], store.records.values(), strict=True):
+        wrapped, place = b64decode(each["wrapped"]), record.place(store.header.id)
+        assert len(unseal(after, wrapped, place)) == 32
+        with pytest.raises(Unopened):
+            unseal(before, wrapped, place)
+
+
+def test_killed_before_any_change_of_a_file_all_is_there_or_the_named_ones_are_gone(
+    folder: Path, draft, tmp_path: Path
+) -> None:
+    with Ledger.open(folder) as ledger:
+        for user, retention in (("ada", "standard"), ("bob", "standard"), ("ada", "brief"), ("ada", "brief")):
+            said(ledger, draft, user, f"{user} said {ledger.last_seq()}", retention=retention)
+    (tmp_path / "copies").mkdir()
+    done = subprocess.run([sys.executable, str(CHILD), folder, tmp_path / "copies"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = [line.split()[1] for line in done.stdout.splitlines()]
+    turn = found.index("shredded")
+    assert 5 < turn < len(found) - 5
+    assert found == ["there"] * turn + ["shredded"] * (len(found) - turn), done.stdout + done.stderr
+
+
+def test_what_is_held_is_not_shredded_and_the_hold_is_named(ledger, draft) -> None:
+    event = said(ledger, draft, "ada")
+    held = ledger.keeper.hold(Scope("acme", "ada"), "counsel", "case 17")
+    assert ledger.payload(held.payload) == {"reason": "case 17"}
+    assert b"case 17" not in held.canonical()
+    for scope in (Scope("acme"), Scope("acme", "ada"), Scope("acme", None, "standard")):
+        with pytest.raises(Denied, match=f"event {held.seq} .* by counsel"):
+            ledger.keeper.shred(scope, "root")
+    with pytest.raises(SettingsError, match="held already"):
+        ledger.keeper.hold(Scope("acme", "ada"), "counsel", "again")
+    with pytest.raises(SettingsError, match="no such hold"):
+        ledger.keeper.release(Scope("acme"), "counsel")
+    ledger.keeper.release(Scope("acme", "ada"), "counsel")
+    assert ledger.keeper.shred(Scope("acme", "ada"), "root").payloads == 1
+    with pytest.raises(Shredded):
+        ledger.payload(event.payload)
+
+
+def test_a_scope_without_content_and_names_that_are_none_are_refused(ledger, draft) -> None:
+    said(ledger, draft, "ada")
+    for scope in (Scope("acme", "eve"), Scope("nobody"), Scope(""), Scope("acme", "a\nb"), Scope("acme", "x" * 200)):
+        with pytest.raises(SettingsError):
+            ledger.keeper.shred(scope, "root")
+    with pytest.raises(SettingsError, match="reason"):
+        ledger.keeper.hold(Scope("acme"), "counsel", " ")
+
+
+def aged(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """Let the keeper's clock be so many days ahead."""
+    from store.ledger import keeper
+
+    class Later(keeper.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + timedelta(days=days)
+
+    monkeypatch.setattr(keeper, "datetime", Later)
+
+
+def test_the_sweep_takes_what_is_old_of_its_class_and_nothing_that_is_needed(ledger, draft, monkeypatch) -> None:
+    old = said(ledger, draft, "ada", retention="brief")
+    lasting = said(ledger, draft, "ada")
+    held = said(ledger, draft, "bob", retention="brief")
+    needed = said(ledger, draft, "cem", retention="brief", kind=Kind.RUN_SUBMITTED, run="r1")
+    ledger.keeper.hold(Scope("acme", "bob"), "counsel", "case 17")
+    days = {"brief": 30, "standard": 0}
+    assert ledger.keeper.sweep(days, "root") == []
+    aged(monkeypatch, 31)
+    (would,) = ledger.keeper.sweep(days, "root", dry_run=True)
+    assert (would.payloads, would.scope, would.events) == (1, Scope("acme", None, "brief"), ())
+    assert ledger.payload(old.payload)
+    (gone,) = ledger.keeper.sweep(days, "root")
+    assert gone.payloads == 1
+    with pytest.raises(Shredded, match=f"event {gone.events[0]} says so"):
+        ledger.payload(old.payload)
+    for event in (lasting, held, needed):
+        assert ledger.payload(event.payload)["text"] == SECRET
+    owners = {record.owner.user for record in ledger.keystore.records.values() if record.owner.retention == "brief"}
+    assert owners == {"bob", "cem"}  # under ada's key there was nothing any more
+    found = verify(ledger)
+    assert (found.ok, found.destroyed) == (True, 1), found.problems
+
+
+def test_what_is_said_again_after_a_sweep_is_kept_anew(ledger, draft, monkeypatch) -> None:
+    old = said(ledger, draft, "ada", retention="brief")
+    with monkeypatch.context() as later:
+        aged(later, 31)
+        ledger.keeper.sweep({"brief": 30}, "root")
+    again = said(ledger, draft, "ada", retention="brief")
+    assert again.payload != old.payload
+    assert ledger.payload(again.payload)["text"] == SECRET
+    assert verify(ledger).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("DELETE FROM payloads", "is missing"),
+        ("DELETE FROM tombstones", "another list"),
+        ("INSERT INTO tombstones SELECT id, 3 FROM payloads", "another list"),
+        ("INSERT INTO tombstones SELECT id, 2 FROM payloads", "another list"),
+        ("UPDATE events SET fingerprint = '' WHERE kind = 'keys.shredded'", "another fingerprint in its column"),
+    ],
+)
+def test_what_is_missing_without_a_tombstone_is_an_error(folder: Path, draft, change: str, says: str) -> None:
+    with Ledger.open(folder) as ledger:
+        said(ledger, draft, "ada")
+        said(ledger, draft, "bob")
+        ledger.keeper.shred(Scope("acme", "ada"), "root")
+    with duckdb.connect(str(folder / "ledger.duckdb")) as connection:
+        connection.execute(change)
+    with Ledger.open(folder, read_only=True) as ledger:
+        found = verify(ledger)
+    assert any(says in problem for problem in found.problems), found.problems
+
+
+def test_content_in_flight_is_kept_or_shredded_and_never_lost(ledger, draft) -> None:
+    """Writers go on while keys are destroyed under them."""
+    from threading import Thread
+
+    def write() -> None:
+        for number in range(300):
+            ledger.append(draft(principal="ada"), {"n": number % 7, "text": SECRET})
+
+    writers = [Thread(target=write) for _ in range(4)]
+    for each in writers:
+        each.start()
+    shredded = 0
+    while any(each.is_alive() for each in writers):
+        try:
+            shredded += ledger.keeper.shred(Scope("acme", "ada"), "root").payloads
+        except SettingsError:
+            continue  # none had been said since the last time
+    ledger.flush()
+    found = verify(ledger)
+    assert found.ok, found.problems[:3]
+    assert shredded > 0
+
+
+def test_a_copy_of_the_data_folder_made_before_opens_with_its_own_keys_only(
+    folder: Path, draft, tmp_path: Path
+) -> None:
+    with Ledger.open(folder) as ledger:
+        event = said(ledger, draft, "ada")
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    with Ledger.open(folder) as ledger:
+        ledger.keeper.shred(Scope("acme", "ada"), "root")
+    for name in [path.name for path in (copy / "keys").iterdir()]:
+        (copy / "keys" / name).unlink()
+    shutil.copytree(folder / "keys", copy / "keys", dirs_exist_ok=True)
+    with (
+        Ledger.open(copy, read_only=True) as ledger,
+        pytest.raises(IntegrityError, match=r"data key .* is not in the keystore"),
+    ):
+        ledger.payload(event.payload)
