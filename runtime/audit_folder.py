@@ -2,6 +2,7 @@
 
     events.jsonl       the canonical bytes of each event, a line each: what is hashed, chained and signed
     checkpoints.jsonl  every signed checkpoint up to the one that covers all of them
+    destroyed.jsonl    each payload that is no more, and the event that says so
     key.txt            the public key; it proves nothing unless its fingerprint is known from elsewhere
     events.parquet     the same events as columns, for whatever tool the auditor has
     verify.py          the verifier, one file
@@ -53,6 +54,8 @@ async def _write(queries: Queries, folder: Path, newest: ProofView) -> None:
     size = verify.Checkpoint.parse(newest.text.rpartition("\n\n")[0] + "\n").size
     with (folder / verify.CHECKPOINTS_FILE).open("w") as file:
         await _checkpoints(queries, size, file)
+    with (folder / verify.DESTROYED_FILE).open("w") as file:
+        await _destroyed(queries, size, file)
     with (folder / verify.EVENTS_FILE).open("wb") as lines, _Columns(folder / "events.parquet") as columns:
         async for page in _pages(queries, size):
             lines.writelines(canonical(event) + b"\n" for event in page)
@@ -68,6 +71,17 @@ async def _checkpoints(queries: Queries, size: int, file: IO[str]) -> None:
             break
         file.writelines(json.dumps({"time": time, "note": note}) + "\n" for _, time, note in found.rows)
         last = found.rows[-1][0]
+
+
+async def _destroyed(queries: Queries, size: int, file: IO[str]) -> None:
+    last = (0, "")
+    while True:
+        after = f"(event > {last[0]} OR (event = {last[0]} AND id > '{last[1]}')) AND event <= {size}"
+        found = await queries.sql(f"SELECT event, id FROM tombstones WHERE {after} ORDER BY event, id LIMIT {PAGE}")
+        if not found.rows:
+            return
+        file.writelines(json.dumps({"id": id, "event": event}) + "\n" for event, id in found.rows)
+        last = found.rows[-1][0], found.rows[-1][1]
 
 
 async def _pages(queries: Queries, size: int) -> AsyncIterator[list[dict[str, Json]]]:

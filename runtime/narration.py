@@ -29,7 +29,7 @@ def narrate(view: EventView) -> Line | None:
     """The line for an event, or None for one that says nothing new to a person."""
     event, payload = view.event, view.payload or {}
     teller = _TELLERS.get(event["kind"])
-    return teller(event, payload) if teller else None
+    return teller(event, payload) if teller and not view.gone else None
 
 
 def short(value: Json, width: int = WIDTH) -> str:

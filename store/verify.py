@@ -26,6 +26,10 @@ INCLUSION = "c2sp.org/tlog-proof@v1"
 CONSISTENCY = "bailiwick/consistency@v1"
 EVENTS_FILE, CHECKPOINTS_FILE, KEY_FILE = "events.jsonl", "checkpoints.jsonl", "key.txt"
 """The files of an audit folder: the canonical bytes of each event; each checkpoint as JSON; the public key."""
+DESTROYED_FILE = "destroyed.jsonl"
+"""One more: each payload that is no more, as JSON with its `id` and the `event` that says so."""
+TOMBSTONES = ("keys.shredded", "payloads.swept")
+"""The kinds of those events. Their fingerprint is the digest of the ids."""
 LARGEST_PROOF = LARGEST_LINE = 2**20
 """Bytes. An event has a few kilobytes at most, a proof one."""
 REPORTED = 100
@@ -295,12 +299,15 @@ class Consistency:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found in an audit folder: how many events and checkpoints, whose key, and what is wrong."""
+    """What was found in an audit folder: how many events and checkpoints, whose key, what is wrong, and how many
+    payloads were destroyed, as events say.
+    """
 
     events: int
     checkpoints: int
     fingerprint: str
     problems: tuple[str, ...]
+    destroyed: int = 0
 
 
 def audit(folder: Path, pinned: str = "", kept: str | None = None) -> Audit:
@@ -342,7 +349,28 @@ def audit(folder: Path, pinned: str = "", kept: str | None = None) -> Audit:
         problems.append(f"a checkpoint signed {max(signed)} events, {peaks.size} are there: events were cut off")
     if covered < peaks.size:
         problems.append(f"the events from {covered + 1} on are not signed: no checkpoint covers them")
-    return Audit(peaks.size, count, key.fingerprint, problems.all())
+    destroyed = _destroyed(folder / DESTROYED_FILE, chain.tombstones, problems)
+    return Audit(peaks.size, count, key.fingerprint, problems.all(), destroyed)
+
+
+def _destroyed(path: Path, signed: dict[int, str], problems: "_Problems") -> int:
+    """Compare the list of destroyed payloads with the digests in events; how many there are."""
+    listed: dict[int, set[str]] = {}
+    for number, line in enumerate(_lines(path) if path.exists() else (), 1):
+        try:
+            entry = _json(line)
+            id, event = entry["id"], entry["event"]
+            if not isinstance(id, str) or not isinstance(event, int):
+                raise Invalid("it has no id, or no event")
+            listed.setdefault(event, set()).add(id)
+        except (Invalid, KeyError, TypeError) as error:
+            problems.append(f"destroyed payload {number} is none: {error}")
+    for event in sorted(signed.keys() | listed.keys()):
+        if signed.get(event) != tombstone(listed.get(event, ())):
+            problems.append(
+                f"event {event} was signed over another list of destroyed payloads than the one that is there"
+            )
+    return sum(map(len, listed.values()))
 
 
 class _Problems:
@@ -369,6 +397,8 @@ class _Chain:
         self._seq = 0
         self._epoch = 0
         self._heads: dict[str, str] = {}
+        self.tombstones: dict[int, str] = {}
+        """What events say of the payloads that are no more, by number."""
 
     def follow(self, line: bytes) -> Iterator[str]:
         """What is wrong with this event, in its place."""
@@ -386,6 +416,8 @@ class _Chain:
             yield f"has epoch {epoch} after epoch {self._epoch}"
         if before != self._heads.get(actor, GENESIS):
             yield "does not chain to the same actor's last"
+        if body.get("kind") in TOMBSTONES:
+            self.tombstones[seq] = str(body.get("fingerprint"))
         self._seq, self._epoch = seq, epoch
         self._heads[actor] = hashlib.sha256(line).hexdigest()
 
@@ -425,7 +457,8 @@ def _audited(folder: Path, key: str, kept: str | None) -> int:
     if found.problems:
         return _fail(7, f"the log is not what was recorded: {len(found.problems)} problems in {found.events} events")
     how = "as signed with the pinned key" if pinned else f"consistent, unauthenticated: signed with {found.fingerprint}"
-    print(f"ok: {found.events} events, {found.checkpoints} checkpoints, {how}")
+    gone = f", {found.destroyed} payloads destroyed as events say" if found.destroyed else ""
+    print(f"ok: {found.events} events, {found.checkpoints} checkpoints{gone}, {how}")
     return 0
 
 

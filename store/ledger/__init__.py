@@ -8,13 +8,15 @@
     mirror    keeps them in another place
     proofs    that an event is there, that the ledger continues what it was
     watermark how far the disk is, and who waits for it
-    archive   payloads: keyed ids, compression
-    key_file  the keys, in files of their own
+    archive   payloads: keyed ids, compression, encryption under the keys of store/keys
+    keeper    legal holds, shredding, the sweep of what is out of date
     schema    the tables, as projections of an event's fields
     reader    events and runs out of the tables
-    verify    recompute everything and compare
+    verify    recompute everything and compare; `contents` does so for the archive
+    database  the file and the keystore beside it, opened; `upgrade` converts those of version 0.1
     query     one SELECT of an auditor, run by `sandbox` in a process of its own
 
-Nothing in here decides or acts, nothing is acknowledged before it is on disk, and no row is ever changed or removed.
+Nothing in here decides or acts, nothing is acknowledged before it is on disk, and no event is ever
+changed or removed; a payload only by the keeper, with an event that says so.
 Import the modules, not the package: duckdb loads with them and not before.
 """

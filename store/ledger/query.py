@@ -2,8 +2,9 @@
 
 DuckDB does not count memory inside functions and cannot be interrupted within one huge value, and its parser can take
 all memory for a text of one kilobyte. So a query is parsed and run in a child (`sandbox`) that the kernel limits and
-that is killed when its time is over; here it is a text. It sees the views `events`, `runs`,
-`checkpoints` and `payloads` (without content), as of the moment it was asked; nothing it does can reach the ledger.
+that is killed when its time is over; here it is a text. It sees the views `events`,
+`runs`, `checkpoints`, `payloads` (without content) and `tombstones` (of payloads that are no more), as of the moment it
+was asked; nothing it does can reach the ledger.
 """
 
 import json
@@ -35,7 +36,8 @@ _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 _TABLES = {
     "stored_events": "SELECT * EXCLUDE (bytes) FROM events WHERE seq <= {last} ORDER BY seq",
     "stored_checkpoints": "SELECT size, time, note FROM checkpoints WHERE size <= {last} ORDER BY size",
-    "stored_payloads": "SELECT id, tenant, size AS bytes, octet_length(data) AS stored_bytes FROM payloads",
+    "stored_tombstones": "SELECT id, event FROM tombstones WHERE event <= {last} ORDER BY event, id",
+    "stored_payloads": "SELECT id, tenant, key, size AS bytes, octet_length(data) AS stored_bytes FROM payloads",
 }
 _LABELS = ", ".join(f"json_extract_string(labels, '$.{name}') AS {name}" for name in ("classification", "integrity"))
 _FIRST = "seq, time, kind, run, step, actor, decision"  # what a person looks for
@@ -43,6 +45,7 @@ _VIEWS = (
     f"CREATE VIEW events AS SELECT {_FIRST}, * EXCLUDE ({_FIRST}), {_LABELS} FROM stored_events",
     f"CREATE VIEW runs AS {schema.RUNS.format(events='stored_events')}",
     "CREATE VIEW payloads AS FROM stored_payloads",
+    "CREATE VIEW tombstones AS FROM stored_tombstones",
     "CREATE VIEW checkpoints AS FROM stored_checkpoints",
 )
 

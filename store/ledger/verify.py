@@ -21,9 +21,8 @@ from store.ledger.tree import Tile, Tree
 from store.records.canonical import EXACT, Json, canonical, canonical_names, parse, sha256
 from store.records.errors import BailiwickError, IntegrityError, Unreachable
 from store.records.event import GENESIS, Event
-from store.records.kinds import Kind
 from store.records.labels import Labels
-from store.verify import Checkpoint, Invalid, Key, leaf_hash, open_checkpoint
+from store.verify import TOMBSTONES, Checkpoint, Invalid, Key, leaf_hash, open_checkpoint
 
 PAGE = 2000
 """Rows in memory at a time."""
@@ -81,7 +80,7 @@ class Chain:
             yield f"does not chain to {before}, the same actor's last: one of them, or one between, was changed"
         self.seq, self.epoch, self.mono_ns = body["seq"], body["epoch"], body["mono_ns"]
         self._heads[body["actor"]] = digest, body["seq"]
-        if body["kind"] in (Kind.KEYS_SHREDDED, Kind.PAYLOADS_SWEPT):
+        if body["kind"] in TOMBSTONES:
             self.tombstones[body["seq"]] = body["fingerprint"]
         if body["payload"]:
             self.references.setdefault(body["payload"], (body["seq"], body["tenant"]))

@@ -19,7 +19,7 @@ def test_help_lists_every_noun_and_verb(command: Any) -> None:
     done = command("--help")
     assert (done.code, done.err) == (0, "")
     listed = {line.split()[0] for line in done.out.split("Commands:")[1].splitlines() if line.strip()}
-    nouns = {"runs", "workflows", "agents", "audit", "models", "tools", "policy", "approvals"}
+    nouns = {"runs", "workflows", "agents", "audit", "models", "tools", "policy", "approvals", "keys"}
     verbs = {"demo", "run", "resume", "up", "down", "status", "whoami", "doctor", "top"}
     assert nouns | verbs <= listed
 
@@ -133,7 +133,7 @@ def test_audit_verify_passes_what_was_recorded(command: Any, ledger: Path) -> No
     fingerprint = done.json.pop("fingerprint")
     assert (done.code, done.json | {"fingerprint": ""}) == (
         0,
-        {"ok": True, "events": 6, "problems": [], "unsigned": 0, "fingerprint": ""},
+        {"ok": True, "events": 6, "problems": [], "unsigned": 0, "fingerprint": "", "destroyed": 0, "locked": ""},
     )
     assert command("audit", "verify", "--key", fingerprint).out == "ok: 6 events, each as it was recorded\n"
     wrong = command("audit", "verify", "--key", "0" * 64)

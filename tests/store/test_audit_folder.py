@@ -15,10 +15,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from runtime.audit_folder import export
 from runtime.queries import LedgerQueries
 from store import verify as checker
+from store.keys.scope import Scope
 from store.ledger.ledger import Ledger
 from store.records.canonical import canonical
 from store.records.errors import SettingsError
-from store.verify import CHECKPOINTS_FILE, EVENTS_FILE, KEY_FILE, Checkpoint, Key, Peaks, audit, leaf_hash
+from store.verify import (
+    CHECKPOINTS_FILE,
+    DESTROYED_FILE,
+    EVENTS_FILE,
+    KEY_FILE,
+    Checkpoint,
+    Key,
+    Peaks,
+    audit,
+    leaf_hash,
+)
 
 EVENTS = 8
 
@@ -85,10 +96,33 @@ def test_the_folder_holds_what_it_says(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         EVENTS_FILE,
         CHECKPOINTS_FILE,
+        DESTROYED_FILE,
         KEY_FILE,
         "events.parquet",
         "verify.py",
     }
+
+
+def test_what_was_destroyed_is_listed_and_the_list_is_signed(tmp_path: Path, draft) -> None:
+    with Ledger.open(tmp_path / "data") as ledger:
+        for number in range(3):
+            ledger.append(draft(principal="ada", retention=f"class-{number % 2}"), {"n": number})
+        ledger.keeper.shred(Scope("acme", "ada"), "root")
+        found = asyncio.run(export(LedgerQueries(ledger), tmp_path / "out"))
+    assert (found.problems, found.destroyed) == ((), 3)
+    whole = (tmp_path / "out" / DESTROYED_FILE).read_bytes().splitlines()
+    assert len({json.loads(line)["event"] for line in whole}) == 2
+    for changed, says in (
+        (whole[1:], "another list"),
+        ([*whole, b'{"id": "ab", "event": 1}'], "another list"),
+        ([whole[0].replace(b'"event": 4', b'"event": 5'), *whole[1:]], "another list"),
+        ([*whole, b"{}"], "is none"),
+        ([*whole, b'{"id": 1, "event": "x"}'], "is none"),
+    ):
+        (tmp_path / "out" / DESTROYED_FILE).write_bytes(b"".join(line + b"\n" for line in changed))
+        assert any(says in problem for problem in audit(tmp_path / "out").problems), says
+    (tmp_path / "out" / DESTROYED_FILE).unlink()
+    assert any("another list" in problem for problem in audit(tmp_path / "out").problems)
 
 
 def test_the_verifier_in_the_folder_needs_no_bailiwick(folder: Path) -> None:

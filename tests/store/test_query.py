@@ -34,7 +34,7 @@ def test_a_select_sees_events_runs_and_payloads_as_people_expect(filled: Ledger)
     assert table.rows[3] == (4, "note", None, None)
     assert not table.truncated
     assert select(filled, "SELECT run, status, events, tokens FROM runs").rows == (("r1", "completed", 3, 5),)
-    assert select(filled, "SELECT * FROM payloads").columns == ("id", "tenant", "bytes", "stored_bytes")
+    assert select(filled, "SELECT * FROM payloads").columns == ("id", "tenant", "key", "bytes", "stored_bytes")
     first = select(filled, "FROM events LIMIT 1")
     assert first.columns[:7] == ("seq", "time", "kind", "run", "step", "actor", "decision")
     assert "bytes" not in first.columns
@@ -123,7 +123,7 @@ def test_anything_but_one_select_is_refused(filled: Ledger, query: str) -> None:
         "FROM request",
         "FROM connection",
         "WITH gone AS (DELETE FROM stored_events RETURNING *) SELECT * FROM gone",
-        "WITH more AS (INSERT INTO stored_payloads VALUES ('a', 'b', 1, 1) RETURNING *) SELECT * FROM more",
+        "WITH more AS (INSERT INTO stored_payloads VALUES ('a', 'b', 'c', 1, 1) RETURNING *) SELECT * FROM more",
         "FROM ledger.events",
     ],
 )
@@ -138,9 +138,9 @@ def test_what_hides_in_a_select_reaches_nothing(filled: Ledger, tmp_path: Path, 
 
 def test_content_is_nowhere_to_be_found(filled: Ledger) -> None:
     tables = select(filled, "SELECT table_name FROM information_schema.tables ORDER BY 1").rows
-    views = ("checkpoints", "events", "payloads", "runs")
-    stored = ("stored_checkpoints", "stored_events", "stored_payloads")
-    assert tables == tuple((name,) for name in (*views, *stored))
+    views = ("checkpoints", "events", "payloads", "runs", "tombstones")
+    stored = ("stored_checkpoints", "stored_events", "stored_payloads", "stored_tombstones")
+    assert tables == tuple((name,) for name in sorted((*views, *stored)))
     assert select(filled, "SELECT count(*) FROM duckdb_columns() WHERE column_name IN ('data')").rows == ((0,),)
 
 
