@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     passphrase_file: FilePath | None = Field(
         None, description="a file (mode 0600) whose first line is the site key's passphrase, if it comes from one"
     )
-    retention_days: dict[str, Annotated[int, Field(ge=0)]] = Field(
+    retention_days: dict[str, Annotated[int, Field(ge=0, le=100_000)]] = Field(
         {}, description="days that content of a retention class is kept until `keys sweep` takes it; 0: for ever"
     )
     tenant: str = Field("local", pattern=NAME)

@@ -12,6 +12,8 @@ from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
     from runtime.gateway.messages import ContentScope, GoneView
+    from runtime.settings import Settings
+    from store.keys.keystore import Keystore
 
 app = noun("Keys of the content: back them up, renew them, destroy them; holds and retention.")
 
@@ -66,15 +68,7 @@ def init(
 @verb(app, "list")
 def list_keys(site: Site, json: AsJson = False) -> None:
     """The data keys: whose content each is for, and whether new content goes under it."""
-    from runtime.site_key import site as site_of
-    from store.keys.keystore import Keystore
-    from store.ledger.database import KEYS
-
-    settings = site.settings()
-    folder = settings.data_dir / KEYS
-    if not folder.exists():
-        raise SettingsError("there are no keys yet", str(folder), "run a task first, or `bailiwick keys init`")
-    keystore = Keystore.open(folder, site_of(settings))
+    keystore = _keystore(site.settings())
     records = [record.json() for record in keystore.records.values()]
     if json:
         show({"site": {"id": keystore.header.id, "source": str(keystore.header.source)}, "keys": records})
@@ -93,16 +87,11 @@ def backup(
 ) -> None:
     """Write all keys, encrypted under a passphrase. Shredding cannot reach it: destroy old ones yourself."""
     from runtime.site_key import passphrase
-    from runtime.site_key import site as site_of
     from store.keys.backup import write_backup
-    from store.keys.keystore import Keystore
-    from store.ledger.database import KEYS
 
-    settings = site.settings()
-    folder = settings.data_dir / KEYS
-    keystore = Keystore.open(folder, site_of(settings))
+    keystore = _keystore(site.settings())
     keystore.unlock()
-    write_backup(file.absolute(), folder, keystore, passphrase(passphrase_file, "the backup", new=True)())
+    write_backup(file.absolute(), keystore, passphrase(passphrase_file, "the backup", new=True)())
 
 
 @verb(app, "rotate")
@@ -193,6 +182,19 @@ def sweep(
             return await keeper.sweep(dry_run)
 
     _tell(wait_for(order()), "would go" if dry_run else "taken away", json)
+
+
+def _keystore(settings: "Settings") -> "Keystore":
+    """The keystore of the data folder, which others cannot have put there. It is read only."""
+    from runtime.folders import only_ours
+    from runtime.site_key import site as site_of
+    from store.keys.keystore import Keystore
+    from store.ledger.database import KEYS
+
+    folder = settings.data_dir / KEYS
+    if not folder.exists():
+        raise SettingsError("there are no keys yet", str(folder), "run a task first, or `bailiwick keys init`")
+    return Keystore.open(only_ours(folder), site_of(settings))
 
 
 def _scope(tenant: str, user: str | None, retention: str | None) -> "ContentScope":

@@ -20,13 +20,14 @@ OTHERS = ("checkpoint.key", "payload.key")
 """Keys of the folder that are in files of their own."""
 
 
-def write_backup(path: Path, folder: Path, keystore: Keystore, passphrase: bytes) -> None:
-    """Write the keys in `folder` to a file of mode 0600 that is not there yet. Raises SettingsError."""
+def write_backup(path: Path, keystore: Keystore, passphrase: bytes) -> None:
+    """Write the keys in the keystore's folder to a file of mode 0600 that is not there yet. Raises SettingsError."""
     if not passphrase:
         raise SettingsError("the passphrase is empty")
     if path.exists():
         raise SettingsError("there is something already", str(path), "name a file that does not exist")
-    others = {name: read_key(folder / name).hex() for name in OTHERS if (folder / name).exists()}
+    there = [keystore.folder / name for name in OTHERS if (keystore.folder / name).exists()]
+    others = {each.name: read_key(each).hex() for each in there}
     inside = {"keystore": keystore.book, "site_key": keystore.secret.hex(), "others": others}
     stretch = Stretch.fresh()
     outside = {"format": FORMAT, "stretch": stretch.json()}

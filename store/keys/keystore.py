@@ -38,6 +38,7 @@ class Keystore:
 
     def __init__(self, folder: Path, site: Site, book: Json) -> None:
         """`book` is what the file says. Raises IntegrityError if it is not one."""
+        self.folder = folder
         self._path, self._old = folder / FILE, folder / OLD
         self._site = site
         self._lock = threading.RLock()

@@ -129,7 +129,7 @@ class Keeper:
         """
         with self._lock:
             found = self._old(days)
-            if dry_run or not found:
+            if dry_run:
                 return [Gone(scope, len(ids)) for scope, (_, ids) in found.items()]
             self._keys.retire({key for keys, _ in found.values() for key in keys})
             self._ledger.flush()

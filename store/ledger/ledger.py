@@ -115,13 +115,17 @@ class Ledger:
             else:
                 connection, keystore, unsigned = open_for_writing(folder, site)
             ledger = cls(folder, lock, connection, keystore, read_only=read_only, mirror=mirror, unsigned=unsigned)
-            if not read_only:
-                ledger.keeper.finish()
-            return ledger
         except BaseException:
             if connection:
                 connection.close()
             lock.release(clear=not read_only)
+            raise
+        try:
+            if not read_only:
+                ledger.keeper.finish()
+            return ledger
+        except BaseException:
+            ledger.close()
             raise
 
     @property
