@@ -89,6 +89,11 @@ async def test_a_day_of_a_daemon(sites: Callable[[], Any], premises: Callable[[A
         assert "run.ended" in tail[-1]
         assert site.run("audit", "verify").code == 0
         assert private_texts(site.runtime) == []
+        assert site.run("keys", "shred", "--tenant", "local", "--user", ended.principal).code == 0
+        assert SECRET not in site.run("runs", "show", view["run"], "--payloads").out
+        assert site.run("audit", "verify").code == 0
+        files = [path for path in site.data.rglob("*") if path.is_file()]
+        assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
     assert site.run("down").code == 0
     done = daemon.wait()
     assert (done.code, done.out) == (0, "")
