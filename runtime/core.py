@@ -222,9 +222,9 @@ class Core:
         """As Verbs.hold."""
         return await Keeping(self.ledger, self._days, user).hold(scope, reason)
 
-    async def release(self, scope: ContentScope, user: User) -> int:
-        """As Verbs.release."""
-        return await Keeping(self.ledger, self._days, user).release(scope)
+    async def end_hold(self, scope: ContentScope, user: User) -> int:
+        """As Verbs.end_hold."""
+        return await Keeping(self.ledger, self._days, user).end_hold(scope)
 
     async def shred(self, scope: ContentScope, user: User) -> GoneView:
         """As Verbs.shred."""

@@ -27,8 +27,8 @@ class Keeping:
         """As Verbs.hold."""
         return await self._asked(lambda keeper: keeper.hold(_scope(scope), self.user.name, reason).seq)
 
-    async def release(self, scope: ContentScope) -> int:
-        """As Verbs.release."""
+    async def end_hold(self, scope: ContentScope) -> int:
+        """As Verbs.end_hold."""
         return await self._asked(lambda keeper: keeper.release(_scope(scope), self.user.name).seq)
 
     async def shred(self, scope: ContentScope) -> GoneView:

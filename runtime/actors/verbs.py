@@ -135,8 +135,8 @@ class CoreVerbs:
         event: int = await self._once("hold", scope, reason, self.user)
         return event
 
-    async def release(self, scope: ContentScope) -> int:
-        event: int = await self._once("release", scope, self.user)
+    async def end_hold(self, scope: ContentScope) -> int:
+        event: int = await self._once("end_hold", scope, self.user)
         return event
 
     async def shred(self, scope: ContentScope) -> GoneView:

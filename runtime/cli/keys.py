@@ -160,7 +160,7 @@ def release(site: Site, tenant: Tenant, user: OfUser = None) -> None:
 
     async def order() -> int:
         async with keeping(site.settings()) as keeper:
-            return await keeper.release(_scope(tenant, user, None))
+            return await keeper.end_hold(_scope(tenant, user, None))
 
     print(f"released by event {wait_for(order())}")
 

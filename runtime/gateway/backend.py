@@ -127,7 +127,7 @@ class Verbs(Queries, Protocol):
         """Keep all content in a scope; the number of the event. Raises Denied unless the caller is an admin."""
         ...
 
-    async def release(self, scope: ContentScope) -> int:
+    async def end_hold(self, scope: ContentScope) -> int:
         """End a hold of exactly this scope; the number of the event. Raises SettingsError, Denied."""
         ...
 

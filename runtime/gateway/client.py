@@ -85,7 +85,7 @@ class Client:
     halt = remote(Verbs.halt)
     release = remote(Verbs.release)
     hold = remote(Verbs.hold)
-    release = remote(Verbs.release)
+    end_hold = remote(Verbs.end_hold)
     shred = remote(Verbs.shred)
     sweep = remote(Verbs.sweep)
     status = remote(Verbs.status)

@@ -108,7 +108,7 @@ VERBS: Mapping[str, Verb] = {
         Verb(Verbs.halt),
         Verb(Verbs.release),
         Verb(Verbs.hold),
-        Verb(Verbs.release),
+        Verb(Verbs.end_hold),
         Verb(Verbs.shred),
         Verb(Verbs.sweep),
         Verb(Verbs.status),

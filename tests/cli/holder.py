@@ -31,7 +31,7 @@ class Verbs(LedgerQueries):
     def __init__(self, ledger: Ledger, user: User) -> None:
         super().__init__(ledger)
         keeping = Keeping(ledger, {}, user)
-        self.hold, self.release, self.shred, self.sweep = keeping.hold, keeping.release, keeping.shred, keeping.sweep
+        self.hold, self.end_hold, self.shred, self.sweep = keeping.hold, keeping.end_hold, keeping.shred, keeping.sweep
 
     async def status(self) -> StatusView:
         """Two models in memory, and a counter."""
