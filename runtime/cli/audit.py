@@ -175,6 +175,15 @@ def export(
         print(f"{found.events} events and {found.checkpoints} checkpoints, signed with the key {found.fingerprint}")
 
 
+@verb(app, "report")
+def report(site: Site, run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")]) -> None:
+    """A page on one run: who asked, what was decided by which rule, what was done, in order."""
+    from runtime.audit_report import report as page
+    from runtime.cli.backend import trail
+
+    print(page(*wait_for(trail(site.settings(), run, payloads=True))), end="")
+
+
 @verb(app, "sql")
 def sql(site: Site, query: Annotated[str, typer.Argument(help="One SELECT.")], json: AsJson = False) -> None:
     """The rows of one SELECT over the tables of the ledger; no files, limited time and memory."""

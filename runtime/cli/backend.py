@@ -12,6 +12,7 @@ from store.records.errors import SettingsError, Unreachable
 if TYPE_CHECKING:
     from runtime.gateway.backend import Queries
     from runtime.gateway.client import Client
+    from runtime.gateway.messages import EventView, RunView
     from runtime.keeping import Keeping
     from runtime.settings import Settings
     from store.ledger.ledger import Ledger
@@ -82,3 +83,13 @@ async def client(settings: "Settings") -> AsyncIterator["Client"]:
         raise Unreachable("no runtime is up for this data folder", str(settings.data_dir), "start one: `bailiwick up`")
     async with await Client.connect(settings.socket) as connected:
         yield connected
+
+
+async def trail(settings: "Settings", run: str, *, payloads: bool) -> "tuple[RunView, list[EventView]]":
+    """A run, by its id or how it begins, and all of its events in order. Raises SettingsError if there is none."""
+    async with queries(settings) as q:
+        found = await q.run(run)
+        events: list[EventView] = []
+        while page := await q.events(events[-1].event["seq"] if events else 0, found.run, payloads=payloads):
+            events += page
+        return found, events

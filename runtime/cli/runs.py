@@ -11,7 +11,7 @@ from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
-    from runtime.gateway.messages import EventView, RunView
+    from runtime.gateway.messages import RunView
 
 app = noun("Runs: list them, see one step by step, answer its questions, stop it or let it go on.")
 
@@ -60,7 +60,9 @@ def show_run(
     json: AsJson = False,
 ) -> None:
     """One run and its events."""
-    view, events = wait_for(_trail(site, run, payloads=payloads))
+    from runtime.cli.backend import trail
+
+    view, events = wait_for(trail(site.settings(), run, payloads=payloads))
     if json:
         show({**view.model_dump(mode="json"), "trail": [event.model_dump(mode="json") for event in events]})
         return
@@ -176,24 +178,14 @@ def export(
     file: Annotated[Path, typer.Argument(help="A file that is not there yet; only you can read it.")],
 ) -> None:
     """Write a run's events, with hashes and payloads, one JSON object a line."""
+    from runtime.cli.backend import trail
     from runtime.folders import new_file
 
-    _, events = wait_for(_trail(site, run, payloads=True))
+    _, events = wait_for(trail(site.settings(), run, payloads=True))
     with new_file(file) as lines:
         for event in events:
             lines.write(text_of.dumps(event.model_dump(mode="json"), ensure_ascii=False) + "\n")
     print(f"{len(events)} events in {plain(str(file))}")
-
-
-async def _trail(site: Site, run: str, *, payloads: bool) -> "tuple[RunView, list[EventView]]":
-    from runtime.cli.backend import queries
-
-    async with queries(site.settings()) as q:
-        found = await q.run(run)
-        events: list[EventView] = []
-        while page := await q.events(events[-1].event["seq"] if events else 0, found.run, payloads=payloads):
-            events += page
-        return found, events
 
 
 def _do(site: Site, name: str, *arguments: Any) -> Any:

@@ -87,6 +87,7 @@ async def test_a_run_under_control(sites: Callable[[], Any], tmp_path: Path) -> 
         assert kinds[0] == "run.submitted"
         assert {"run.paused", "signal.received", "input.answered", "run.ended"} <= {*kinds}
         await says(2, "runs", "export", run, str(file))
+        assert f"# Run {run}" in (await says(0, "audit", "report", run[:12])).out
         assert site.run("audit", "verify").code == 0
     assert site.run("down").code == 0
     assert "no runtime is up" in site.run("runs", "cancel", run).err
