@@ -5,7 +5,7 @@ This class knows no Ray; its actor wraps it, and tests run it in their own proce
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class Core:
         self.conductor = Conductor(self.ledger, services, world.workflows)
         self.controls = Controls(self.conductor)
         workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
+        self._keep_sources(world.workflows.values())
         self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
         self.ledger.watch_mirror(self._mirrored)
         self._loaded(world.models)
@@ -254,6 +255,14 @@ class Core:
             entry.view["run"] == view.run for entry in self.approvals.waiting.values()
         )
         return view.model_copy(update={"status": "waiting"}) if waiting and view.status == "running" else view
+
+    def _keep_sources(self, workflows: Iterable[Workflow]) -> None:
+        """Put the source of each workflow on record that is not there yet: an auditor sees what a run was."""
+        kept = {event.fingerprint for event in self.ledger.events(limit=NO_LIMIT, kinds=[Kind.WORKFLOW_INSTALLED])}
+        for each in workflows:
+            if each.source_digest not in kept:
+                facts = {"workflow": each.name, "workflow_version": each.version, "fingerprint": each.source_digest}
+                self._note(Kind.WORKFLOW_INSTALLED, {"source": each.source}, **facts)
 
     def _loaded(self, models: Sequence[Mapping[str, Any]]) -> None:
         for model in models:

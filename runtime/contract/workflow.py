@@ -38,10 +38,15 @@ class Workflow:
         return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
 
     @property
-    def source_digest(self) -> str:
-        """The hex SHA-256 of the function's and the fallback's source."""
+    def source(self) -> str:
+        """The source of the function, and of the fallback. Functions that they call are not in it."""
         functions = [self.function] + ([self.fallback] if self.fallback else [])
-        return sha256("\n".join(inspect.getsource(function) for function in functions).encode())
+        return "\n".join(inspect.getsource(function) for function in functions)
+
+    @property
+    def source_digest(self) -> str:
+        """The hex SHA-256 of the source."""
+        return sha256(self.source.encode())
 
     @property
     def input(self) -> type[BaseModel] | None:

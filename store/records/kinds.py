@@ -36,6 +36,7 @@ class Kind(StrEnum):
     EFFECT_SETTLED = "effect.settled"
     HALT_BEGUN = "halt.begun"
     HALT_RELEASED = "halt.released"
+    WORKFLOW_INSTALLED = "workflow.installed"
     MIRROR_CHANGED = "mirror.changed"
     MODEL_LOADED = "model.loaded"
     MODEL_CALLED = "model.called"

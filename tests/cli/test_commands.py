@@ -20,7 +20,7 @@ def test_help_lists_every_noun_and_verb(command: Any) -> None:
     assert (done.code, done.err) == (0, "")
     listed = {line.split()[0] for line in done.out.split("Commands:")[1].splitlines() if line.strip()}
     nouns = {"runs", "workflows", "agents", "audit", "models", "tools", "policy", "approvals", "keys"}
-    verbs = {"demo", "run", "resume", "up", "down", "status", "whoami", "doctor", "top"}
+    verbs = {"demo", "run", "resume", "up", "down", "status", "halt", "whoami", "doctor", "top"}
     assert nouns | verbs <= listed
 
 

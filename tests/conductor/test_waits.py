@@ -471,3 +471,15 @@ async def test_a_fork_repeats_nothing_and_asks_anew(live: Any, site: Any) -> Non
         assert (await life.finish(again.run, answer=True)).status == "completed"
         assert life.value(again.run)[:2] == fork[:2]
     assert len(site.effects()) == 3
+
+
+async def test_the_source_of_a_workflow_is_kept_once(live: Any) -> None:
+    kept = "SELECT workflow, fingerprint FROM events WHERE kind = 'workflow.installed' ORDER BY seq"
+    for flows in ([flow(repair)], [flow(repair)], [flow(asks)]):
+        async with live(*flows) as life:
+            await life.core.ledger.flushed()
+            rows = (await life.core.sql(kept)).rows
+    assert [list(row) for row in rows] == [["flow", flow(each).source_digest] for each in (repair, asks)]
+    async with live(flow(repair)) as life:
+        [event, *_] = life.core.ledger.events(kinds=[Kind.WORKFLOW_INSTALLED])
+        assert "ops.restart_service" in life.core.ledger.payload(event.payload)["source"]
