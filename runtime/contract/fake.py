@@ -21,6 +21,7 @@ from store.records.identity import User
 
 T = TypeVar("T")
 Tool = Callable[..., Json]
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -53,8 +54,9 @@ class FakeRun(Run):
     reviewed: bool = False
 
     def __post_init__(self) -> None:
-        """The tools are those of the world."""
+        """The tools are those of the world; nothing has a limit."""
         self.tools = tuple(sorted(self.world))
+        self._due = LAST
 
     def _answer(self, step: str) -> Any:
         if not self.answers:
@@ -118,21 +120,23 @@ class FakeRun(Run):
         return Verdict(True, "FakeRun approves")
 
     async def commit(self) -> list[Receipt]:
+        """As in a Run, but that nothing is undone: `committed` keeps what happened before an effect that failed."""
         if not self.reviewed:
             raise Denied("the change set was not reviewed", do="call review() before commit()")
+        effects = tuple(self.staged)
+        self.discard()
         if not self.allow:
             raise Denied("FakeRun denies")
         results: dict[str, Any] = {}
         receipts = []
-        for staged in self.staged:
+        for staged in effects:
             arguments = {
                 name: results[value.step][value.field] if isinstance(value, Ref) else value
                 for name, value in staged.arguments.items()
             }
             results[staged.step] = self._use(staged.tool, arguments)
             receipts.append(Receipt(staged.step, staged.tool, f"fake/{staged.step}", results[staged.step]))
-        self.discard()
-        self.committed.extend(receipts)
+            self.committed.append(receipts[-1])
         return receipts
 
     async def recall(self, query: str, limit: int = 3) -> list[Any]:
@@ -151,7 +155,10 @@ class FakeRun(Run):
         return int.from_bytes(os.urandom(6)) / 2**48
 
     async def sleep(self, seconds: float) -> None:
-        self.clock += timedelta(seconds=seconds)
+        until = self.clock + timedelta(seconds=seconds)
+        self.clock = min(until, self._due)
+        if until > self._due:
+            raise _Late
 
     async def step(self, compute: Callable[..., T], /, *arguments: Json) -> T:
         value: T = parse(canonical(compute(*arguments)))
@@ -171,28 +178,52 @@ class FakeRun(Run):
         return record(self.children[workflow](task, None if input is None else input.model_dump(mode="json")))
 
     async def gather(self, *branches: Callable[[], Awaitable[T]]) -> list[T]:
-        return [await branch() for branch in branches]
+        """All branches, one after another, each from the same time; it is then as late as the last of them ends."""
+        begun, ends, results = self.clock, [self.clock], []
+        for branch in branches:
+            self.clock = begun
+            results.append(await branch())
+            ends.append(self.clock)
+        self.clock = max(ends)
+        return results
 
     async def first(self, *branches: Callable[[], Awaitable[T]]) -> tuple[int, T]:
         """The branch that sleeps the least. All of them are run, one after another."""
         begun, staged = self.clock, list(self.staged)
-        ends: list[tuple[datetime, int, list[Staged], T | BailiwickError]] = []
+        ends: list[tuple[datetime, int, list[Staged], T | BailiwickError | _Late]] = []
         for index, branch in enumerate(branches):
             self.clock, self.staged = begun, list(staged)
             try:
                 result: T | BailiwickError = await branch()
-            except Never as never:
+            except (Never, _Late) as never:
                 if len(branches) == 1:
                     raise
-                ends.append((datetime.max.replace(tzinfo=UTC), index, self.staged, never))
+                ends.append((LAST, index, self.staged, never))
                 continue
             except BailiwickError as error:
                 result, self.staged = error, list(staged)
             ends.append((self.clock, index, self.staged, result))
         self.clock, winner, self.staged, value = min(ends, key=lambda end: end[:2])
-        if isinstance(value, BailiwickError):
+        if isinstance(value, BailiwickError | _Late):
             raise value
         return winner, value
+
+    async def limit(self, seconds: float, branch: Callable[[], Awaitable[T]]) -> T:
+        """As in a Run, by the clock that sleeping moves: what would sleep past the limit is stopped there."""
+        outer, staged = self._due, list(self.staged)
+        mine = self._due = min(outer, self.clock + timedelta(seconds=seconds))
+        try:
+            return await branch()
+        except (Never, _Late):
+            self.clock, self.staged = mine, staged
+            if mine == outer:
+                raise
+            raise Timeout(f"a step did not end within {seconds:g} s", self.id) from None
+        except BailiwickError:
+            self.staged = staged
+            raise
+        finally:
+            self._due = outer
 
     async def retry(self, branch: Callable[[], Awaitable[T]], backoff: Backoff = USUAL) -> T:
         for attempt in range(1, backoff.attempts + 1):
@@ -213,6 +244,10 @@ class FakeRun(Run):
 
 class Never(SettingsError):
     """What is waited for does not come in this test."""
+
+
+class _Late(BaseException):
+    """The limit is over: no workflow catches this."""
 
 
 def _fitting(schema: type[M], value: Any, what: str) -> M:

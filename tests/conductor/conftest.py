@@ -30,6 +30,7 @@ from store.records.kinds import Kind
 from tools.functions import FunctionToolset
 from tools.host import ToolHost
 from tools.record import OutputLabel
+from tools.toolset import Toolset
 
 ONCE = {Kind.STEP_COMPLETED, Kind.STEP_FAILED, Kind.REVIEW_COMPLETED, Kind.STAGED, Kind.NOTE, Kind.CHANGE_SET_DISCARDED}
 LOCAL: dict[str, Any] = {"egress": False, "irreversible": False}
@@ -303,11 +304,16 @@ def live(site: Site, agents: Scripted) -> Lives:
 
 @asynccontextmanager
 async def a_life(
-    site: Site, agents: Scripted, *workflows: Workflow, policy: str = "lab", **settings: Any
+    site: Site,
+    agents: Scripted,
+    *workflows: Workflow,
+    policy: str = "lab",
+    tools: Callable[[Site], Toolset] = toolset,
+    **settings: Any,
 ) -> AsyncIterator[Life]:
     """One life of a core on a site."""
     host = ToolHost()
-    await host.open([], [toolset(site)])
+    await host.open([], [tools(site)])
     memory = LedgerMemory.open(site.folder / "memory", site)
     chosen = Settings(policy=policy, data_dir=site.folder, model_turns=4, **settings)
     world = World(
