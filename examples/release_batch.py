@@ -2,7 +2,8 @@
 
 The instrument is often busy, so its reading is retried, with longer and longer pauses. If it never answers, the run is
 parked as a dead letter and loses nothing: somebody sees to the instrument and has it retried. The question is for
-whoever has the role, and a batch that nobody decides on is kept. The task is the batch's number.
+whoever has the role, and a batch that nobody decides on is kept. The task is the batch's number. What a busy instrument
+says is not trusted, so the policy set `strict` has a person approve what is done after it.
 
     bailiwick run batch-12 --workflow release-batch \
         --workflows examples/release_batch.py --tools examples/tools.toml

@@ -38,7 +38,8 @@ async def approver(life: Any, run: str) -> None:
 
 
 async def manager(life: Any, run: str) -> None:
-    """Answers the second question, after the first has expired."""
+    """Answers the second question, once the first has expired, and approves: a busy instrument says untrusted things."""
+    await life.answer_all(True)
     live = life.core.conductor.live.get(run)
     for step, question in list(live.questions.items() if live else ()):
         if question.to == "admin" and not question.answer.done():
@@ -179,7 +180,6 @@ async def test_death_after_every_third_event(live: Any, site: Any, agents: Any, 
     for count in range(3, whole, 3):
         site.folder = home.with_name(f"data{count}")
         run, _, _ = await one_life(live, case, dies_after=count)
-        print("died", count, flush=True)
         _, view, _ = await one_life(live, case, run)
         assert view.status == "completed", (count, view.outcome)
         assert sorted(tool for tool, _, _ in world(site).effects()) == case.effects, count

@@ -134,3 +134,36 @@ async def test_a_fake_runs_time_and_memory_are_its_own() -> None:
     assert 0 <= await run.random() < 1
     run.emit("hello")
     assert run.emitted == ["hello"]
+
+
+async def test_a_fake_run_stops_at_its_limit_whatever_it_loops() -> None:
+    async def naps() -> None:
+        while True:
+            run.stage("x.act")
+            await run.sleep(7)
+
+    run = FakeRun()
+    before = run.clock
+    with pytest.raises(Timeout, match="within 60 s"):
+        await run.limit(60, naps)
+    with pytest.raises(Timeout, match="within 30 s"):
+        await run.limit(90, lambda: run.limit(30, naps))
+    assert (run.clock - before).total_seconds() == 90
+    assert run.staged == []
+    assert (await run.limit(5, lambda: run.first(naps, lambda: run.sleep(1))))[0] == 1
+    await run.gather(lambda: run.sleep(10), lambda: run.sleep(20))
+    assert (run.clock - before).total_seconds() == 111
+
+
+async def test_a_fake_commit_that_fails_keeps_nothing_staged() -> None:
+    def fails() -> Any:
+        raise ToolFailed("not today")
+
+    run = FakeRun(world={"x.open": lambda: {"id": "T1"}, "x.fail": fails})
+    run.stage("x.open")
+    run.stage("x.fail")
+    await run.review()
+    with pytest.raises(ToolFailed, match="not today"):
+        await run.commit()
+    assert [receipt.tool for receipt in run.committed] == ["x.open"]
+    assert run.staged == []

@@ -98,6 +98,13 @@ def test_the_workflow_passes_its_test() -> None:
     assert [receipt.tool for receipt in known["run"].committed] == ["ops.restart_service"]
 
 
+def test_every_method_in_the_table_is_used_by_its_example() -> None:
+    rows = re.findall(r"^\| `(?:staged\.)?(\w+)\(.*\| `(\w+)` \|$", section("Bring a workflow"), re.MULTILINE)
+    assert len(rows) == 9
+    for method, example in rows:
+        assert f".{method}(" in (ROOT / "examples" / f"{example}.py").read_text()
+
+
 def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section("After the fact"), re.MULTILINE)}
     assert codes == {*range(9), errors.INTERRUPTED}
