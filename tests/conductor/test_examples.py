@@ -38,7 +38,7 @@ async def approver(life: Any, run: str) -> None:
 
 
 async def manager(life: Any, run: str) -> None:
-    """Answers the second question, once the first has expired, and approves: a busy instrument says untrusted things."""
+    """Answers the second question, once the first has expired, and approves: busy instruments are untrusted."""
     await life.answer_all(True)
     live = life.core.conductor.live.get(run)
     for step, question in list(live.questions.items() if live else ()):

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from bailiwick import Denied, FakeRun, ModelFailed, Run, Work, workflow
 from runtime.contract.values import Record, record
-from store.records.errors import SettingsError
+from store.records.errors import SettingsError, Timeout, ToolFailed
 
 
 class Incident(BaseModel):
