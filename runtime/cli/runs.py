@@ -96,15 +96,13 @@ def watch(site: Site, run: Run) -> None:
 @verb(app, "cancel")
 def cancel(site: Site, run: Run, reason: Reason = "") -> None:
     """End a run, and those that it began; an effect under way comes to its outcome before."""
-    _do(site, "cancel", run, reason)
-    print(f"cancelled: {plain(run)}")
+    _stopped(site, "cancel", run, reason)
 
 
 @verb(app, "pause")
 def pause(site: Site, run: Run, reason: Reason = "") -> None:
     """Stop a run until `runs resume`; an effect under way comes to its outcome before."""
-    _do(site, "pause", run, reason)
-    print(f"paused: {plain(run)}")
+    _stopped(site, "pause", run, reason)
 
 
 @verb(app, "resume")
@@ -197,6 +195,13 @@ def _do(site: Site, name: str, *arguments: Any) -> Any:
             return await getattr(c, name)(*arguments)
 
     return wait_for(ask())
+
+
+def _stopped(site: Site, name: str, run: str, reason: str) -> None:
+    """Stop a run, and say how it stands: it may have come to its own end meanwhile."""
+    _do(site, name, run, reason)
+    view = _do(site, "run", run)
+    print(f"{view.status}: {view.run}")
 
 
 def _goes_on(runs: list[str]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from runtime.conductor.branch import Branch, current, within
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal
@@ -74,7 +76,7 @@ class Conductor:
             raise SettingsError(f"a run may have at most {DEEPEST} runs above it", run)
         if not self.ledger.run_events(run):
             self._check(workflow)
-            submission = Submission(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
+            submission = _submission(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
             given = {"rights": _rights(parent), "attachments": list(parent.attachments)}
             await self._begin(run, parent.user, parent.labels, submission.model_dump(mode="json") | given)
         self._drive(run)
@@ -367,6 +369,15 @@ UNROUTED = Workflow("", 0, unrouted, None, ())
 def _run_id() -> str:
     """A new run's id: sortable by time, unguessable in its second half."""
     return f"r{int(time.time()):08x}{uuid.uuid4().hex[:10]}"
+
+
+def _submission(**given: Any) -> Submission:
+    """A submission that a workflow makes. Raises SettingsError if it is none."""
+    try:
+        return Submission(**given)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]
+        raise SettingsError(f"the {found['loc'][0]} of a run is not usable: {found['msg'].lower()}") from None
 
 
 def _rights(parent: Scope) -> list[str] | None:

@@ -131,7 +131,6 @@ class Effectful(Gate):
     async def _carry_out(self, call: ToolCall, intent: Event) -> ToolResult:
         """Call until there is an outcome; between two calls the tool says that the first did not happen."""
         for pause in (*self._patience_s, None):
-            self._halt.check(call)
             try:
                 outcome: Outcome | None = await self._send(call, call.record, call.arguments, call.key)
             except BadArguments as error:
@@ -143,6 +142,7 @@ class Effectful(Gate):
                 return await self._close(call, intent, outcome)
             if pause is not None:
                 await asyncio.sleep(pause)
+                self._halt.check(call)
         if call.record.reconcile:
             # The last word was the tool's own: it did not happen. That is an outcome, and no doubt.
             return await self._close(call, intent, Outcome("the call never got through, and had no effect", error=True))

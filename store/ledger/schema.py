@@ -69,8 +69,8 @@ RUNS = f"""
         coalesce(arg_max(workflow_version, seq) FILTER (workflow <> ''), 0) AS workflow_version,
         CASE WHEN count(*) FILTER (kind = '{Kind.RUN_ENDED}') > 0
                 THEN any_value(decision) FILTER (kind = '{Kind.RUN_ENDED}')
-            WHEN count(*) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest) > 0 THEN 'parked'
             WHEN arg_max(kind, seq) FILTER (kind IN {_MOVES}) = '{Kind.RUN_PAUSED}' THEN 'paused'
+            WHEN count(*) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest) > 0 THEN 'parked'
             WHEN count(*) FILTER (kind IN {_ASKED}) > count(*) FILTER (kind IN {_ANSWERED}) THEN 'waiting'
             WHEN count(*) FILTER (kind = '{Kind.WAIT_BEGUN}' AND seq = newest) > 0 THEN 'waiting'
             ELSE 'running' END AS status,

@@ -483,3 +483,31 @@ async def test_the_source_of_a_workflow_is_kept_once(live: Any) -> None:
     async with live(flow(repair)) as life:
         [event, *_] = life.core.ledger.events(kinds=[Kind.WORKFLOW_INSTALLED])
         assert "ops.restart_service" in life.core.ledger.payload(event.payload)["source"]
+
+
+async def test_a_child_that_cannot_begin(live: Any) -> None:
+    async def parent(run: Run) -> list[str]:
+        said = []
+        for name, task in (("flow", ""), ("nowhere", "look")):
+            try:
+                await run.child(name, task)
+            except SettingsError as error:
+                said.append(error.what)
+        return said
+
+    async with live(flow(parent)) as life:
+        said = life.value((await life.run("flow")).run)
+    assert said[0].startswith("the task of a run is not usable")
+    assert said[1] == "no workflow 'nowhere'"
+
+
+async def test_runs_that_begin_runs_come_to_an_end(live: Any) -> None:
+    async def again(run: Run) -> str:
+        return str(await run.child("flow", "again"))
+
+    async with live(flow(again)) as life:
+        view = await life.run("flow")
+        assert (view.status, view.outcome[:46]) == ("failed", "the run that this one began ended as failed (r")
+        deepest = max(row.run for row in life.core.ledger.runs(50))
+        assert deepest.count("-") == 8
+        assert "at most 8 runs above it" in (await life.core.run(deepest)).outcome
