@@ -5,6 +5,7 @@ down; if none comes in a quarter of an hour, the physician is paged. The task is
 
     bailiwick run patient-7 --workflow critical-result \
         --workflows examples/critical_result.py --tools examples/tools.toml
+    bailiwick runs signal RUN seen '{"by": "ward 3"}'
 """
 
 from pydantic import BaseModel

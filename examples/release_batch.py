@@ -7,6 +7,7 @@ says is not trusted, so the policy set `strict` has a person approve what is don
 
     bailiwick run batch-12 --workflow release-batch \
         --workflows examples/release_batch.py --tools examples/tools.toml
+    bailiwick runs answer RUN '{"release": true, "reason": "pure"}'    # of a dead letter: runs retry RUN
 """
 
 from pydantic import BaseModel

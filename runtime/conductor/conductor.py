@@ -95,7 +95,7 @@ class Conductor:
         run = _run_id()
         forked = {"run": source, "before": at.before, "effects": [list(each) for each in at.effects]}
         kept = {name: value for name, value in submission.items() if name != "user"}
-        await self._begin(run, user, first.labels or Labels(user.tenant), {**kept, "forked": forked})
+        await self._begin(run, user, first.labels or Labels(user.tenant), {**kept, "forked": forked}, source)
         return run
 
     async def stop(self, run: str, kind: Kind, by: User, reason: str) -> None:
@@ -263,7 +263,8 @@ class Conductor:
             what = f"the workflow {name} needs tools that nobody offers: {', '.join(lacking)}"
             raise SettingsError(what, do="name their tools file with --tools")
 
-    async def _begin(self, run: str, user: User, labels: Labels, submission: dict[str, Any]) -> None:
+    async def _begin(self, run: str, user: User, labels: Labels, submission: dict[str, Any], source: str = "") -> None:
+        """Put a submission on disk and drive its run. `source` is the run that it was forked from, which it reads."""
         draft = Draft(
             kind=Kind.RUN_SUBMITTED,
             tenant=user.tenant,
@@ -273,6 +274,7 @@ class Conductor:
             actor_version=CORE_VERSION,
             principal=user.name,
             workflow=submission["workflow"],
+            fingerprint=source,
             labels=labels,
         )
         await self.ledger.append(draft, {**submission, "user": user.json()}).durable()
