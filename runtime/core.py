@@ -13,6 +13,7 @@ from typing import Any
 from runtime.conductor.approvals import Approvals
 from runtime.conductor.conductor import Conductor
 from runtime.conductor.controls import Controls
+from runtime.conductor.schedules import Schedules
 from runtime.conductor.scope import CORE_VERSION, Agents, Memories, Services
 from runtime.contract.workflow import Workflow
 from runtime.gate.budgets import Amount, Budgets, Limits
@@ -29,7 +30,11 @@ from runtime.gateway.messages import (
     GoneView,
     ProofView,
     QuestionView,
+    QueueView,
     RunView,
+    ScheduleChange,
+    ScheduleSpec,
+    ScheduleView,
     Submission,
     TableView,
     VerifyView,
@@ -107,6 +112,7 @@ class Core:
         )
         self.conductor = Conductor(self.ledger, services, world.workflows)
         self.controls = Controls(self.conductor)
+        self.schedules = Schedules(self.conductor)
         workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
         self._keep_sources(world.workflows.values())
         self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
@@ -235,6 +241,31 @@ class Core:
         """As Verbs.sweep."""
         return await Keeping(self.ledger, self._days, user).sweep(dry_run)
 
+    async def queues(self) -> list[QueueView]:
+        """Every queue, with its limits and who is in it."""
+        return [
+            QueueView(
+                queue=name,
+                **queue.limits.model_dump(),
+                running=len(queue.driven),
+                queued=len(queue.waiting),
+                oldest=min((each.since for each in queue.waiting), default=""),
+            )
+            for name, queue in sorted(self.conductor.queues.queues.items())
+        ]
+
+    async def list_schedules(self, user: User) -> list[ScheduleView]:
+        """As Schedules.views."""
+        return self.schedules.views(user)
+
+    async def add_schedule(self, schedule: ScheduleSpec, user: User) -> ScheduleView:
+        """As Schedules.add."""
+        return await self.schedules.add(schedule, user)
+
+    async def change_schedule(self, name: str, change: ScheduleChange, user: User) -> None:
+        """As Schedules.change."""
+        await self.schedules.change(name, change, user)
+
     async def ended(self, run: str) -> RunView:
         """Wait until a run has ended or is parked."""
         await self.conductor.ended(run)
@@ -244,12 +275,17 @@ class Core:
         """End the epoch in order. Open runs resume at the next start."""
         if self._hearing is not None:
             self._hearing.cancel()
+        await self.schedules.close()
         await self.conductor.close()
         pending = self._note(Kind.CORE_STOPPED, None)
         await pending.durable()
         await asyncio.to_thread(self.ledger.close)
 
     def _live(self, view: RunView) -> RunView:
+        if self.conductor.queues.waits(view.run):
+            return view.model_copy(update={"status": "queued"})
+        if view.status == "queued":  # as far as the ledger knows yet
+            return view.model_copy(update={"status": "running"})
         waits = self.conductor.live.get(view.run)
         waiting = bool(waits and waits.waiting) or any(
             entry.view["run"] == view.run for entry in self.approvals.waiting.values()

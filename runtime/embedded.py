@@ -131,6 +131,7 @@ def run(
     workflow: str = "",
     attach: Sequence[Path] = (),
     seed: int = 0,
+    queue: str = "",
     approve: Approve = "ask",
     json: bool = False,
     flags: Sequence[str] = (),
@@ -139,7 +140,7 @@ def run(
 
     `flags` names those of the command line that concern the runtime: one that is up already cannot follow them.
     """
-    submission = _submission(task, workflow, tuple(map(_text, attach)), seed)
+    submission = _submission(task, workflow, tuple(map(_text, attach)), seed, queue)
     _only_without_daemon(settings, flags)
 
     async def see_through() -> list[RunView]:
@@ -197,9 +198,9 @@ def _only_without_daemon(settings: Settings, flags: Sequence[str]) -> None:
         )
 
 
-def _submission(task: str, workflow: str, attachments: tuple[str, ...], seed: int) -> Submission:
+def _submission(task: str, workflow: str, attachments: tuple[str, ...], seed: int, queue: str) -> Submission:
     try:
-        return Submission(task=task, workflow=workflow, attachments=attachments, seed=seed)
+        return Submission(task=task, workflow=workflow, attachments=attachments, seed=seed, queue=queue)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise SettingsError(f"the {problem['loc'][0]} is not usable: {problem['msg'].lower()}") from None

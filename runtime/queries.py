@@ -88,6 +88,7 @@ class LedgerQueries:
             {
                 "run": row.run,
                 "status": self._status(row),
+                "queue": row.queue,
                 "workflow": row.workflow or str(submission.get("workflow", "")),
                 "principal": row.principal,
                 "task": str(submission.get("task", "")),
@@ -104,8 +105,9 @@ class LedgerQueries:
         )
 
     def _status(self, row: RunRow) -> str:
-        """A run of an earlier epoch, which no event of this one tells of, is driven by nobody."""
-        return "interrupted" if row.status == "running" and row.epoch < self._ledger.epoch else row.status
+        """A run of an earlier epoch, which no event of this one tells of, is driven by nobody, and no queue has it."""
+        kept = row.status not in ("queued", "running") or row.epoch == self._ledger.epoch
+        return row.status if kept else "interrupted"
 
     def _payload(self, id: str) -> dict[str, Json]:
         try:

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from runtime.folders import private_folder
@@ -50,6 +50,17 @@ def _policy(value: object) -> object:
 
 FilePath = Annotated[Path, BeforeValidator(_path)]
 FilePaths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
+
+
+class QueueLimits(BaseModel):
+    """What one queue allows: runs driven at a time and starts a minute, of all and of each tenant. None: any number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: int | None = Field(None, ge=1)
+    per_minute: int | None = Field(None, ge=1)
+    tenant_concurrency: int | None = Field(None, ge=1)
+    tenant_per_minute: int | None = Field(None, ge=1)
 
 
 class Settings(BaseSettings):
@@ -99,6 +110,9 @@ class Settings(BaseSettings):
     step_timeout_s: float = Field(60.0, gt=0)
     run_timeout_s: float = Field(600.0, gt=0)
     approval_expiry_s: float = Field(86_400.0, gt=0)
+    queues: dict[Annotated[str, StringConstraints(pattern=NAME)], QueueLimits] = Field(
+        {}, description="the limits of each queue, by its name"
+    )
     debug: bool = False
 
     @classmethod
@@ -157,10 +171,11 @@ def _explain(error: ValidationError, flags: dict[str, Any], files: tuple[Setting
     """The first problem as one line: which setting, where it was set, what is allowed."""
     problem = error.errors(include_url=False, include_input=False)[0]
     name = str(problem["loc"][0]) if problem["loc"] else "?"
+    within = ".".join(map(str, problem["loc"])) or name
     if name in flags:
         place = f"flag --{name.replace('_', '-')}"
     elif os.environ.get(PREFIX + name.upper()):
         place = f"environment, {PREFIX}{name.upper()}"
     else:
         place = next((str(file.path) for file in files if name in file.values), "default")
-    return SettingsError(f"the setting {name!r} is wrong: {problem['msg'].lower()}", place, "correct it there")
+    return SettingsError(f"the setting {within!r} is wrong: {problem['msg'].lower()}", place, "correct it there")

@@ -50,6 +50,7 @@ TONES = {
     "denied": "bad",
     "failed": "bad",
     "waiting": "wait",
+    "queued": "wait",
     "parked": "wait",
     "paused": "wait",
     "cancelled": "bad",

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CoreSpec:
-    """Everything a core is started with; the same for each of its epochs but for `crash_at`."""
+    """Everything a core is started with; the same for each of its epochs but for `crash_at`.
+
+    `schedules` fire only if told: a runtime that is there for one command would break off what they begin.
+    """
 
     folder: Path
     settings: Settings
@@ -33,6 +36,7 @@ class CoreSpec:
     host: HostHandle
     model: ModelHandle
     inventory: Inventory = field(default_factory=Inventory)
+    schedules: bool = False
     crash_at: str = ""
 
 
@@ -70,6 +74,8 @@ class CoreActor:
         self._core.hear(loads)
         if resume:
             await self._core.resume()
+        if spec.schedules:
+            self._core.schedules.start()
         return self._core.ledger.epoch
 
     async def pid(self) -> int:
@@ -83,14 +89,15 @@ class CoreActor:
         return await getattr(self._core, method)(*arguments)
 
     async def epoch(self) -> tuple[int, int, int, int, str]:
-        """The epoch, the number of events, of open runs and of those that are being driven, and since when effects
-        are halted (empty: they are not)."""
+        """The epoch, the number of events, of open runs and of those that are being driven or queued, and since when
+        effects are halted (empty: they are not)."""
         if self._core is None:
             raise Unreachable("the core is not ready")
-        ledger, driven = self._core.ledger, len(self._core.conductor.tasks)
-        halt = self._core.conductor.services.gate.halt.event
+        ledger, conductor = self._core.ledger, self._core.conductor
+        halt = conductor.services.gate.halt.event
         open_runs = await asyncio.to_thread(ledger.count_open)
-        return ledger.epoch, ledger.last_seq(), open_runs, driven, halt.time if halt else ""
+        kept = len(conductor.tasks) + conductor.queues.count
+        return ledger.epoch, ledger.last_seq(), open_runs, kept, halt.time if halt else ""
 
 
 @dataclass(frozen=True)

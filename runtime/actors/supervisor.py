@@ -42,7 +42,7 @@ STEADY_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a runtime is started with."""
+    """What a runtime is started with. One that is to stay up is to `resume`: open runs are driven, schedules fire."""
 
     settings: Settings
     models_folder: Path
@@ -106,7 +106,7 @@ class Supervisor:
     async def status(self) -> StatusView:
         """The state of the runtime, with the process id of every part."""
         core = await self.core()
-        epoch, events, opened, driven, halted = await core.epoch()
+        epoch, events, opened, kept, halted = await core.epoch()
         server = ModelHandle(self._parts["model"])
         counters = await server.stats()
         models = [ModelView(**each) for each in counters.pop("models")]
@@ -116,7 +116,7 @@ class Supervisor:
             epoch=epoch,
             events=events,
             open_runs=opened,
-            idle_runs=max(0, opened - driven),
+            idle_runs=max(0, opened - kept),
             halted=halted,
             parts=parts,
             model=next((each.name for each in models if each.kind == "chat"), ""),
@@ -165,6 +165,7 @@ class Supervisor:
             host=HostHandle(self._parts["host"], self._secret),
             model=model,
             inventory=self._plan.inventory,
+            schedules=self._plan.resume,
             crash_at=self._plan.crash_at,
         )
         await self._new_core(self._spec, self._plan.resume)

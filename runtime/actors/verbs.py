@@ -15,7 +15,11 @@ from runtime.gateway.messages import (
     GoneView,
     ProofView,
     QuestionView,
+    QueueView,
     RunView,
+    ScheduleChange,
+    ScheduleSpec,
+    ScheduleView,
     StatusView,
     Submission,
     TableView,
@@ -149,6 +153,21 @@ class CoreVerbs:
 
     async def stop(self) -> None:
         self.kernel.request_stop()
+
+    async def queues(self) -> list[QueueView]:
+        views: list[QueueView] = await self._query("queues")
+        return views
+
+    async def schedules(self) -> list[ScheduleView]:
+        views: list[ScheduleView] = await self._query("list_schedules", self.user)
+        return views
+
+    async def add_schedule(self, schedule: ScheduleSpec) -> ScheduleView:
+        view: ScheduleView = await self._once("add_schedule", schedule, self.user)
+        return view
+
+    async def change_schedule(self, name: str, change: ScheduleChange) -> None:
+        await self._once("change_schedule", name, change, self.user)
 
     async def follow(self, after: int = 0, run: str = "", payloads: bool = False) -> AsyncIterator[EventView]:
         while True:

@@ -24,7 +24,9 @@ from runtime.cli import (
     keys,
     models,
     policy,
+    queues,
     runs,
+    schedules,
     service,
     task,
     tools,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 GROUP = "bailiwick.verbs"
 NOUNS = {
     "runs": runs,
+    "schedules": schedules,
     "approvals": approvals,
     "audit": audit,
     "keys": keys,
@@ -49,7 +52,7 @@ NOUNS = {
     "models": models,
     "policy": policy,
 }
-VERBS = (demo, task, service, halt, identity, doctor)
+VERBS = (demo, task, queues, service, halt, identity, doctor)
 
 
 class Root(TyperGroup):

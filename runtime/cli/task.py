@@ -30,6 +30,7 @@ def run(
     model: Model = None,
     require_gpu: RequireGpu = False,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seeds the model.")] = 0,
+    queue: Annotated[str, typer.Option(metavar="NAME", help="The queue it waits in; see `bailiwick queues`.")] = "",
     approve: Approve = "ask",
     json: AsJson = False,
 ) -> int:
@@ -43,6 +44,7 @@ def run(
         workflow=workflow,
         attach=tuple(attach or ()),
         seed=seed,
+        queue=queue,
         approve=approve,
         json=json,
         flags=tuple(typed),

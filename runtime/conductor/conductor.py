@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal
 from runtime.conductor.live import LiveRun
 from runtime.conductor.past import Fork, past
+from runtime.conductor.queues import WINDOW_S, Queues, Ticket
 from runtime.conductor.scope import CORE_VERSION, PARKS, Done, Scope, Services
 from runtime.conductor.turns import Turns
 from runtime.conductor.waits import Waits
@@ -21,6 +23,7 @@ from runtime.contract.run import Run
 from runtime.contract.workflow import Workflow
 from runtime.gateway.messages import Submission
 from store.ledger.ledger import Ledger
+from store.ledger.reader import RunRow
 from store.records.canonical import Json, canonical
 from store.records.errors import (
     BailiwickError,
@@ -60,14 +63,39 @@ class Conductor:
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     live: dict[str, Waits] = field(default_factory=dict)
     closing: bool = False
+    queues: Queues = field(init=False)
+
+    def __post_init__(self) -> None:
+        now = datetime.now(UTC)
+        self.queues = Queues(self.services.settings.queues, self._drive)
+        starts = self.ledger.reader.starts(now - timedelta(seconds=WINDOW_S))
+        self.queues.started((queue, tenant, (now - time).total_seconds()) for queue, tenant, time in starts)
 
     async def submit(self, submission: Submission, user: User) -> str:
-        """Put a submission on disk and start its run. Raises SettingsError for an unknown workflow."""
+        """Put a submission on disk; its run is driven once it has a place in its queue.
+
+        Raises SettingsError for an unknown workflow or queue.
+        """
+        self.check(submission)
+        run = _run_id()
+        await self.begin(run, submission, user)
+        return run
+
+    def check(self, submission: Submission) -> None:
+        """Raise SettingsError if the submission names a workflow or a queue that there is not."""
         if submission.workflow:
             self._check(submission.workflow)
-        run, labels = _run_id(), trusted(user.tenant, "user")
-        await self._begin(run, user, labels, submission.model_dump(mode="json"))
-        return run
+        if not self.queues.knows(submission.queue):
+            known = ", ".join(sorted(self.queues.queues))
+            raise SettingsError(f"no queue {submission.queue!r}", do=f"name one of: {known}")
+
+    async def begin(
+        self, run: str, submission: Submission, user: User, cause: int = 0, more: Mapping[str, Json] | None = None
+    ) -> None:
+        """Put a submission on disk under an id that is new, with the event that caused it and whatever tells more."""
+        told = submission.model_dump(mode="json") | dict(more or {})
+        event = await self._begin(run, user, trusted(user.tenant, "user"), told, cause=cause)
+        self._enter(submission.queue, Ticket(True, event.seq, run, user.tenant, event.time))
 
     async def child(self, parent: Scope, path: str, workflow: str, task: str, input: Json) -> Done:
         """As Children.child. The child's id is the parent's and the step's, so that it is made once."""
@@ -95,7 +123,9 @@ class Conductor:
         run = _run_id()
         forked = {"run": source, "before": at.before, "effects": [list(each) for each in at.effects]}
         kept = {name: value for name, value in submission.items() if name != "user"}
-        await self._begin(run, user, first.labels or Labels(user.tenant), {**kept, "forked": forked}, source)
+        labels = first.labels or Labels(user.tenant)
+        event = await self._begin(run, user, labels, {**kept, "forked": forked}, source=source)
+        self._enter(first.decision, Ticket(True, event.seq, run, user.tenant, event.time))
         return run
 
     async def stop(self, run: str, kind: Kind, by: User, reason: str) -> None:
@@ -116,6 +146,8 @@ class Conductor:
     def resume(self, only: str = "") -> list[str]:
         """Bring back every open run that is not paused, or the one whose id begins like `only`; their ids.
 
+        Each is driven once it has a place in its queue; a run that another began, once that one has. A paused one that
+        waits for its place when the runtime ends is paused still.
         Raises SettingsError if there is no such run, more than one, or it has ended.
         """
         if only:
@@ -123,15 +155,16 @@ class Conductor:
             if row.ended:
                 what = "the run has ended, there is nothing to resume"
                 raise SettingsError(what, row.run, "see `bailiwick runs show`")
-            runs = [row.run]
+            rows = [row]
         else:
-            runs = [row.run for row in self.ledger.open_runs() if row.status != "paused"]
-        for run in runs:
-            self._drive(run)
-        return runs
+            rows = [row for row in self.ledger.open_runs() if row.status != "paused"]
+        for row in sorted(rows, key=lambda row: not row.begun):
+            self._bring_back(row)
+        return [row.run for row in rows]
 
     async def ended(self, run: str) -> None:
-        """Wait until a run is no longer driven: it has ended or is parked."""
+        """Wait until a run is no longer driven, nor waits to be: it has ended, or is parked or paused."""
+        await self.queues.placed(run)
         task = self.tasks.get(run)
         if task is not None:
             await asyncio.wait([task])
@@ -144,6 +177,7 @@ class Conductor:
     async def close(self) -> None:
         """Stop driving. Runs stay open and resume at the next start."""
         self.closing = True
+        self.queues.close()
         for live in self.live.values():
             live.scope.ending = True
         tasks = list(self.tasks.values())
@@ -152,12 +186,36 @@ class Conductor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _drive(self, run: str) -> None:
-        """Drive a run, unless it is being driven: `resume` may see a submission before `submit` has returned."""
-        if run in self.tasks:
+        """Drive a run, unless it is being driven or nothing is any more."""
+        if run in self.tasks or self.closing:
             return
         task = asyncio.get_running_loop().create_task(self._run(run), name=f"run {run}")
         self.tasks[run] = task
-        task.add_done_callback(lambda _: self.tasks.pop(run, None))
+        task.add_done_callback(lambda _: self._driven(run))
+
+    def _driven(self, run: str) -> None:
+        """Nobody drives a run any more."""
+        self.tasks.pop(run, None)
+        self.queues.leave(run)
+
+    def _enter(self, queue: str, ticket: Ticket) -> None:
+        """Have a run driven once it has a place; `resume` may see a submission before `submit` has returned.
+
+        If nobody declares its queue any more, it is driven so far that this can be told.
+        """
+        if self.closing or ticket.run in self.tasks:
+            return
+        if self.queues.knows(queue):
+            self.queues.ask(queue, ticket)
+        else:
+            self._drive(ticket.run)
+
+    def _bring_back(self, row: RunRow) -> None:
+        """Have an open run driven. One that another began takes no place, but does not go before that one."""
+        if "-" not in row.run:
+            self._enter(row.queue, Ticket(not row.begun, row.first_seq, row.run, row.tenant, row.started))
+        elif not self.queues.waits(row.run.partition("-")[0]):
+            self._drive(row.run)
 
     async def _run(self, run: str) -> None:
         events = self.ledger.run_events(run)
@@ -169,10 +227,15 @@ class Conductor:
             await self._unreadable(events[0], error)
             return
         first, submission = found[-len(events)]
+        if not self.queues.knows(first.decision):
+            what = f"the run's queue {first.decision!r} is not declared here"
+            await self._unreadable(first, Unreachable(what, run, "declare it in the settings, then `bailiwick resume`"))
+            return
         scope = self._scope(first, submission, Journal.read(found))
         current.set(Branch())
-        kind = Kind.RUN_STARTED if len(events) == 1 else Kind.RUN_RESUMED
-        self.ledger.append(scope.draft(kind, labels=scope.labels))
+        begun = any(event.kind == Kind.RUN_STARTED for event in events)
+        kind = Kind.RUN_RESUMED if begun else Kind.RUN_STARTED
+        self.ledger.append(scope.draft(kind, labels=scope.labels, decision="" if begun else first.decision))
         waits = self.live[run] = Waits(scope)
         try:
             await self._see_through(scope, LiveRun(scope, waits), submission["workflow"])
@@ -263,8 +326,11 @@ class Conductor:
             what = f"the workflow {name} needs tools that nobody offers: {', '.join(lacking)}"
             raise SettingsError(what, do="name their tools file with --tools")
 
-    async def _begin(self, run: str, user: User, labels: Labels, submission: dict[str, Any], source: str = "") -> None:
-        """Put a submission on disk and drive its run. `source` is the run that it was forked from, which it reads."""
+    async def _begin(
+        self, run: str, user: User, labels: Labels, submission: dict[str, Any], *, cause: int = 0, source: str = ""
+    ) -> Event:
+        """Put a submission on disk; its event, whose `decision` is the queue and `fingerprint` the run that it is
+        forked from, which it reads."""
         draft = Draft(
             kind=Kind.RUN_SUBMITTED,
             tenant=user.tenant,
@@ -276,9 +342,10 @@ class Conductor:
             workflow=submission["workflow"],
             fingerprint=source,
             labels=labels,
+            decision=submission["queue"],
+            cause=cause,
         )
-        await self.ledger.append(draft, {**submission, "user": user.json()}).durable()
-        self._drive(run)
+        return await self.ledger.append(draft, {**submission, "user": user.json()}).durable()
 
     def _came_to(self, run: str) -> Done:
         """What a child run has come to, for its parent's step."""
@@ -298,7 +365,7 @@ class Conductor:
         if not parent or parent in self.tasks or self.closing:
             return
         if self.ledger.run_events(parent)[-1].kind == Kind.RUN_PARKED:
-            self._drive(parent)
+            self._bring_back(self.ledger.find_run(parent))
 
     def _input(self, scope: Scope) -> tuple[Any, ...]:
         model = scope.workflow.input
@@ -331,7 +398,7 @@ class Conductor:
         return self.ledger.payload(event.payload) if event.payload else None
 
     async def _unreadable(self, first: Event, error: BailiwickError) -> None:
-        """Park a run whose record cannot be read: without it nobody knows what it has done."""
+        """Park a run that cannot even be begun: its record cannot be read, say, so nobody knows what it has done."""
         draft = Draft(
             kind=Kind.RUN_PARKED,
             tenant=first.tenant,

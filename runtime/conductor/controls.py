@@ -37,11 +37,12 @@ class Controls:
             await self.conductor.stop(row.run, Kind.RUN_CANCELLING, by, reason)
             return
         self._check_settled(row.run)
-        await self._told(row, Kind.RUN_CANCELLING, by, {"reason": reason}).durable()
-        for child in self._children(row.run):
-            await self.cancel(child, by, reason)
-        ended = {"text": "the run was cancelled", "resolved_by": ""}
-        await self._told(row, Kind.RUN_ENDED, by, ended, "cancelled").durable()
+        with self.conductor.queues.withdrawn(row.run):
+            await self._told(row, Kind.RUN_CANCELLING, by, {"reason": reason}).durable()
+            for child in self._children(row.run):
+                await self.cancel(child, by, reason)
+            ended = {"text": "the run was cancelled", "resolved_by": ""}
+            await self._told(row, Kind.RUN_ENDED, by, ended, "cancelled").durable()
 
     async def pause(self, run: str, by: User, reason: str) -> None:
         """Stop a run before its next step, its children with it, until it is resumed by its name."""
@@ -51,7 +52,8 @@ class Controls:
         if row.run in self.conductor.live:
             await self.conductor.stop(row.run, Kind.RUN_PAUSED, by, reason)
         else:
-            await self._told(row, Kind.RUN_PAUSED, by, {"reason": reason}).durable()
+            with self.conductor.queues.withdrawn(row.run):
+                await self._told(row, Kind.RUN_PAUSED, by, {"reason": reason}).durable()
 
     async def signal(self, run: str, name: str, value: Json, by: User) -> None:
         """Send a run a signal; returns once it is on disk. It is kept until the run waits for it."""

@@ -16,7 +16,11 @@ from runtime.gateway.messages import (
     GoneView,
     ProofView,
     QuestionView,
+    QueueView,
     RunView,
+    ScheduleChange,
+    ScheduleSpec,
+    ScheduleView,
     StatusView,
     Submission,
     TableView,
@@ -141,6 +145,22 @@ class Verbs(Queries, Protocol):
 
     async def status(self) -> StatusView:
         """The state of the runtime."""
+        ...
+
+    async def queues(self) -> list[QueueView]:
+        """Every queue, by name."""
+        ...
+
+    async def schedules(self) -> list[ScheduleView]:
+        """Every schedule of the caller's tenant, by name."""
+        ...
+
+    async def add_schedule(self, schedule: ScheduleSpec) -> ScheduleView:
+        """Set up a schedule, whose runs are the caller's. Raises SettingsError if it cannot be."""
+        ...
+
+    async def change_schedule(self, name: str, change: ScheduleChange) -> None:
+        """Pause, resume or remove a schedule. Raises SettingsError, Denied if the caller may not."""
         ...
 
     async def stop(self) -> None:

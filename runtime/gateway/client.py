@@ -90,6 +90,10 @@ class Client:
     sweep = remote(Verbs.sweep)
     status = remote(Verbs.status)
     stop = remote(Verbs.stop)
+    queues = remote(Verbs.queues)
+    schedules = remote(Verbs.schedules)
+    add_schedule = remote(Verbs.add_schedule)
+    change_schedule = remote(Verbs.change_schedule)
 
     def __init__(self, path: Path, channel: Channel) -> None:
         self.path = path

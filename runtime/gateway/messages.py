@@ -44,6 +44,7 @@ class Submission(Wire):
     input: dict[str, Any] = Field(default_factory=dict, description="the workflow's typed input, if it takes one")
     attachments: tuple[str, ...] = ()
     seed: int = 0
+    queue: str = Field("", max_length=64, description="empty: the default queue")
 
 
 class RunView(Wire):
@@ -51,6 +52,7 @@ class RunView(Wire):
 
     run: str
     status: Status
+    queue: str = ""
     workflow: str
     principal: str
     task: str = ""
@@ -186,7 +188,8 @@ class ModelView(Wire):
 class StatusView(Wire):
     """The state of a running runtime. `parts` maps an actor to its process id (0 while it is down).
 
-    `open_runs` have been submitted and have not ended; nobody drives the `idle_runs` among them. `models` are in
+    `open_runs` have been submitted and have not ended; nobody drives the `idle_runs` among them, nor
+    will once there is a place. `models` are in
     memory, in the order of their loading; `model` is the first that chats; `counters` tell what they have done, as
     models/engine/counters.py names it.
     """
@@ -201,6 +204,49 @@ class StatusView(Wire):
     model: str = ""
     models: tuple[ModelView, ...] = ()
     counters: dict[str, float] = {}
+
+
+class QueueView(Wire):
+    """A queue: its limits (None: no limit), how many of its runs have a place and how many wait, and since when."""
+
+    queue: str
+    concurrency: int | None = None
+    per_minute: int | None = None
+    tenant_concurrency: int | None = None
+    tenant_per_minute: int | None = None
+    running: int
+    queued: int
+    oldest: str = Field("", description="UTC time at which the one that waits longest was submitted")
+
+
+ScheduleChange = Literal["pause", "resume", "remove"]
+
+
+class ScheduleSpec(Wire):
+    """What is to be run, and when: a cron expression of five fields, read in a time zone."""
+
+    name: str
+    cron: str
+    zone: str = "UTC"
+    workflow: str
+    task: str
+    input: dict[str, Any] = Field(default_factory=dict)
+    queue: str = ""
+
+
+class ScheduleView(Wire):
+    """A schedule, who set it up, when it fires next, and its last run and the time that was for.
+
+    Times are ISO 8601 in the schedule's zone; `next` is empty for one that is paused, `last` and `run` before the
+    first.
+    """
+
+    schedule: ScheduleSpec
+    by: str
+    paused: bool = False
+    next: str = ""
+    last: str = ""
+    run: str = ""
 
 
 class Failure(Wire):

@@ -113,5 +113,9 @@ VERBS: Mapping[str, Verb] = {
         Verb(Verbs.sweep),
         Verb(Verbs.status),
         Verb(Verbs.stop),
+        Verb(Verbs.queues),
+        Verb(Verbs.schedules),
+        Verb(Verbs.add_schedule),
+        Verb(Verbs.change_schedule),
     )
 }

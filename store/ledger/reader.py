@@ -6,6 +6,7 @@ Events come from their canonical bytes, which are compared with their hash each 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -24,7 +25,7 @@ TOGETHER = 1000
 """Payloads of one query: few enough that DuckDB goes by the index, many enough that the query costs little of each."""
 
 _RUN_COLUMNS = (
-    "run, tenant, principal, workflow, workflow_version, status, "
+    "run, tenant, principal, workflow, workflow_version, queue, begun, status, "
     f"strftime(started, {schema.TIME}), coalesce(strftime(ended, {schema.TIME}), ''), "
     "events, model_calls, tokens, device_ms, cost_micros, first_seq, last_seq, epoch, submission, outcome"
 )
@@ -38,10 +39,11 @@ PAYLOAD = ", ".join(schema.PAYLOAD_COLUMNS)
 class RunRow:
     """One run, summed up from its events.
 
-    `status` is how it ended, or `running`, `waiting` (for a person, a signal or a time), `paused`, or `parked` (its
-    last event says so). `epoch` is its last event's: a run that none of this epoch's events tells of is driven by
-    nobody. Times are UTC ISO 8601; `submission` and `outcome` are the payload ids of its first event and of its last,
-    empty if there is none. `model_calls` counts events with a model digest and tokens.
+    `status` is how it ended, or `queued` (it was never started), `running`, `waiting` (for a person, a signal or a
+    time), `paused`, or `parked` (its last event says so). `queue` is the one it was submitted to, empty if it named
+    none; `begun` tells whether it was ever started. `epoch` is its last event's: a run that none of this epoch's events
+    tells of is driven by nobody. Times are UTC ISO 8601; `submission` and `outcome` are the payload ids of its first
+    event and of its last, empty if there is none. `model_calls` counts events with a model digest and tokens.
     """
 
     run: str
@@ -49,6 +51,8 @@ class RunRow:
     principal: str
     workflow: str
     workflow_version: int
+    queue: str
+    begun: bool
     status: str
     started: str
     ended: str
@@ -98,6 +102,12 @@ class Reader:
         query = f"SELECT seq, hash, bytes FROM events WHERE {' AND '.join(asked)} ORDER BY seq LIMIT ?"
         return [_event(*row) for row in self.rows(query, *asked.values(), limit)]
 
+    def newest_caused(self, kind: str) -> list[Event]:
+        """Of the events of a kind that another event caused, the newest of each cause."""
+        newest = "SELECT max(seq) FROM events WHERE kind = ? AND cause > 0 GROUP BY cause"
+        rows = self.rows(f"SELECT seq, hash, bytes FROM events WHERE seq IN ({newest}) ORDER BY seq", str(kind))
+        return [_event(*row) for row in rows]
+
     def last_seq(self) -> int:
         """The number of the last committed event; 0 if there is none."""
         return self._number("SELECT coalesce(max(seq), 0) FROM events")
@@ -140,6 +150,15 @@ class Reader:
             what = "several runs begin" if found else "no run begins"
             raise SettingsError(f"{what} with {beginning[:64]!r}", do="`bailiwick runs list` shows them")
         return found[0]
+
+    def starts(self, since: datetime) -> list[tuple[str, str, datetime]]:
+        """Queue, tenant and UTC time of each start after a time, oldest first, but of runs that others began."""
+        query = (
+            f"SELECT decision, tenant, time FROM events WHERE kind = '{Kind.RUN_STARTED}' AND time > ? "
+            "AND NOT contains(run, '-') ORDER BY seq"
+        )
+        rows = self.rows(query, since.astimezone(UTC).replace(tzinfo=None))
+        return [(queue, tenant, time.replace(tzinfo=UTC)) for queue, tenant, time in rows]
 
     def payload(self, id: str) -> Payload:
         """A row of the archive. Raises Shredded if the log says that it was destroyed, IntegrityError if it is not

@@ -73,7 +73,10 @@ RUNS = f"""
             WHEN count(*) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest) > 0 THEN 'parked'
             WHEN count(*) FILTER (kind IN {_ASKED}) > count(*) FILTER (kind IN {_ANSWERED}) THEN 'waiting'
             WHEN count(*) FILTER (kind = '{Kind.WAIT_BEGUN}' AND seq = newest) > 0 THEN 'waiting'
+            WHEN count(*) FILTER (kind = '{Kind.RUN_STARTED}') = 0 THEN 'queued'
             ELSE 'running' END AS status,
+        coalesce(any_value(decision) FILTER (kind = '{Kind.RUN_SUBMITTED}'), '') AS queue,
+        count(*) FILTER (kind = '{Kind.RUN_STARTED}') > 0 AS begun,
         min(time) AS started,
         max(time) FILTER (kind = '{Kind.RUN_ENDED}') AS ended,
         count(*) AS events,

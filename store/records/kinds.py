@@ -46,12 +46,16 @@ class Kind(StrEnum):
     KEYS_RELEASED = "keys.released"
     PAYLOADS_SWEPT = "payloads.swept"
     NOTE = "note"
+    SCHEDULE_SET = "schedule.set"
+    SCHEDULE_PAUSED = "schedule.paused"
+    SCHEDULE_RESUMED = "schedule.resumed"
+    SCHEDULE_REMOVED = "schedule.removed"
 
 
 Ended = Literal["completed", "completed-by-fallback", "denied", "failed", "cancelled"]
 """How a run ended: the `decision` of its `run.ended`."""
 
-Status = Ended | Literal["running", "interrupted", "waiting", "paused", "parked"]
-"""How a run stands. An open one is driven (`running`) or not (`interrupted`: the runtime that drove it is gone), waits
-(for a person, a signal or a time), is paused until somebody resumes it, or is parked until whatever its last event
-names is put right."""
+Status = Ended | Literal["queued", "running", "interrupted", "waiting", "paused", "parked"]
+"""How a run stands. An open one waits for a place in its queue (`queued`), is driven (`running`) or not (`interrupted`:
+the runtime that kept it is gone), waits (for a person, a signal or a time), is paused until somebody resumes it, or is
+parked until whatever its last event names is put right."""

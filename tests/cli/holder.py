@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.registry import Registry
-from runtime.gateway.messages import ModelView, StatusView
+from runtime.gateway.messages import ModelView, QueueView, StatusView
 from runtime.gateway.server import Gateway
 from runtime.identity import user_of_uid
 from runtime.keeping import Keeping
@@ -32,6 +32,10 @@ class Verbs(LedgerQueries):
         super().__init__(ledger)
         keeping = Keeping(ledger, {}, user)
         self.hold, self.end_hold, self.shred, self.sweep = keeping.hold, keeping.end_hold, keeping.shred, keeping.sweep
+
+    async def queues(self) -> list[QueueView]:
+        """Nobody is in the only one."""
+        return [QueueView(queue="default", running=0, queued=0)]
 
     async def status(self) -> StatusView:
         """Two models in memory, and a counter."""

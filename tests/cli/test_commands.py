@@ -19,8 +19,8 @@ def test_help_lists_every_noun_and_verb(command: Any) -> None:
     done = command("--help")
     assert (done.code, done.err) == (0, "")
     listed = {line.split()[0] for line in done.out.split("Commands:")[1].splitlines() if line.strip()}
-    nouns = {"runs", "workflows", "agents", "audit", "models", "tools", "policy", "approvals", "keys"}
-    verbs = {"demo", "run", "resume", "up", "down", "status", "halt", "whoami", "doctor", "top"}
+    nouns = {"runs", "workflows", "agents", "audit", "models", "tools", "policy", "approvals", "keys", "schedules"}
+    verbs = {"demo", "run", "resume", "up", "down", "status", "halt", "whoami", "doctor", "top", "queues"}
     assert nouns | verbs <= listed
 
 
@@ -49,6 +49,16 @@ def test_top_is_found_through_its_entry_point_and_wants_a_terminal(command: Any)
     done = command("top")
     assert (done.code, done.out) == (2, "")
     assert "needs a terminal" in done.err
+
+
+def test_queues(command: Any, runtime: None) -> None:
+    [view] = command("queues", "--json").json
+    assert (view["queue"], view["concurrency"], view["running"], view["queued"]) == ("default", None, 0, 0)
+    head, row = command("queues").out.splitlines()
+    assert (head.split()[:3], row.split()) == (
+        ["QUEUE", "RUNNING", "OF"],
+        ["default", "0", "any", "any", "any", "any", "0", "-"],
+    )
 
 
 def test_whoami(command: Any) -> None:
@@ -85,7 +95,14 @@ def test_without_a_ledger_there_is_one_clear_line(command: Any) -> None:
 
 
 def test_verbs_that_need_a_runtime_say_so(command: Any) -> None:
-    for arguments in (["status"], ["down"], ["approvals", "list"], ["approvals", "approve", "x"]):
+    for arguments in (
+        ["status"],
+        ["down"],
+        ["queues"],
+        ["schedules", "list"],
+        ["approvals", "list"],
+        ["approvals", "approve", "x"],
+    ):
         done = command(*arguments)
         assert (done.code, done.out) == (3, "")
         assert "bailiwick up" in done.err

@@ -206,3 +206,35 @@ def test_help_does_not_import_settings() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_queues_are_tables_of_the_user_file(home: Path) -> None:
+    user_file(home, "[queues.reports]\nconcurrency = 2\ntenant_per_minute = 6\n[queues.default]\n")
+    found = Settings.load().queues
+    assert found["reports"].model_dump(exclude_none=True) == {"concurrency": 2, "tenant_per_minute": 6}
+    assert found["default"].model_dump(exclude_none=True) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[queues.reports]\nconcurency = 2", "queues.reports.concurency"),
+        ("[queues.reports]\nconcurrency = 0", "queues.reports.concurrency"),
+        ("[queues.reports]\nper_minute = 'many'", "queues.reports.per_minute"),
+        ("[queues.'my reports']\nconcurrency = 1", "queues.my reports"),
+        ("queues = 3", "'queues'"),
+    ],
+)
+def test_a_wrong_queue_is_one_line_that_names_it(home: Path, text: str, named: str) -> None:
+    path = user_file(home, text)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert named in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_project_file_sets_no_queue(home: Path) -> None:
+    project_file(home, "[queues.reports]\nconcurrency = 100")
+    with pytest.raises(SettingsError, match="may not set 'queues'"):
+        Settings.load()

@@ -93,7 +93,7 @@ def test_a_run_must_be_named_without_doubt(ledger, draft, beginning: str) -> Non
 
 
 def test_an_answered_approval_no_longer_waits(ledger, draft) -> None:
-    for kind in (Kind.RUN_SUBMITTED, Kind.APPROVAL_REQUESTED, Kind.APPROVAL_ANSWERED):
+    for kind in (Kind.RUN_SUBMITTED, Kind.RUN_STARTED, Kind.APPROVAL_REQUESTED, Kind.APPROVAL_ANSWERED):
         ledger.append(draft(kind, run="r"))
     ledger.append(draft()).wait()
     assert ledger.runs()[0].status == "running"
