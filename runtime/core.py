@@ -114,8 +114,8 @@ class Core:
         self.controls = Controls(self.conductor)
         self.schedules = Schedules(self.conductor)
         workflows = {each.name: [each.version, each.source_digest] for each in world.workflows.values()}
-        self._keep_sources(world.workflows.values())
         self._note(Kind.CORE_STARTED, {"pid": os.getpid(), "workflows": workflows}, policy_digest=judge.digest)
+        self._keep_sources(world.workflows.values())
         self.ledger.watch_mirror(self._mirrored)
         self._loaded(world.models)
         self._hearing: asyncio.Task[None] | None = None
@@ -179,9 +179,9 @@ class Core:
         """As Controls.release."""
         return await self.controls.release(user, reason)
 
-    async def resume(self, run: str = "") -> list[str]:
-        """As Conductor.resume."""
-        return self.conductor.resume(run)
+    async def resume(self, run: str = "", user: User | None = None) -> list[str]:
+        """As Controls.resume on behalf of a user, as Conductor.resume at a start."""
+        return self.conductor.resume(run) if user is None else await self.controls.resume(run, user)
 
     async def runs(self, limit: int) -> list[RunView]:
         """As Queries.runs, with what waits for a person marked as waiting."""

@@ -132,7 +132,7 @@ class CoreVerbs:
         return runs
 
     async def resume(self, run: str = "") -> list[str]:
-        runs: list[str] = await self._query("resume", run)
+        runs: list[str] = await self._once("resume", run, self.user)
         return runs
 
     async def hold(self, scope: ContentScope, reason: str) -> int:

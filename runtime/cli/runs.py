@@ -212,9 +212,14 @@ def _goes_on(runs: list[str]) -> None:
 def _json(value: str) -> Any:
     """A value typed as JSON. Raises SettingsError."""
     try:
-        return text_of.loads(value)
-    except ValueError as error:
-        raise SettingsError(f"the value is not JSON: {error}", value[:40], "write it as in '{\"level\": 3}'") from None
+        return text_of.loads(value, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        what = "it is too deep" if isinstance(error, RecursionError) else str(error)
+        raise SettingsError(f"the value is not JSON: {what}", value[:40], "write it as in '{\"level\": 3}'") from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
 
 
 def _minute(time: str) -> str:

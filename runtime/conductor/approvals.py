@@ -60,7 +60,7 @@ class Approvals:
     async def answer(self, approval: str, approver: User, yes: bool, meaning: str) -> None:
         """Take a person's answer; returns once it is on disk. Raises SettingsError if nothing waits under it."""
         entry = self.waiting.get(approval)
-        if entry is None or entry.answer.done():
+        if entry is None or entry.answer.done() or entry.draft.tenant != approver.tenant:
             raise SettingsError("no such approval is waiting", approval, "see `bailiwick approvals list`")
         await self._take(entry, approver.name, yes, meaning)
 

@@ -34,9 +34,10 @@ def filled_in(arguments: dict[str, Any], receipts: list[Receipt]) -> dict[str, A
     filled = {}
     for name, value in arguments.items():
         if isinstance(value, Ref):
-            if value.step not in results or value.field not in (results[value.step] or {}):
+            result = results.get(value.step)
+            if not isinstance(result, dict) or value.field not in result:
                 raise ToolFailed(f"the effect at step {value.step} gave no {value.field!r}", f"argument {name}")
-            filled[name] = results[value.step][value.field]
+            filled[name] = result[value.field]
         else:
             filled[name] = value
     return filled

@@ -34,6 +34,7 @@ class ChangeSet:
 
     def stage(self, tool: str, arguments: dict[str, Any], by: Literal["model", "rule"]) -> Staged:
         """Add an effect. Raises SettingsError for a read and for arguments that do not fit the tool's schema."""
+        self.scope.check_parked()
         known = self.scope.tool(tool)
         if known.local_read:
             raise SettingsError("a local read is called, not staged", tool, "use run.call")
@@ -63,6 +64,7 @@ class ChangeSet:
         """Throw the set away."""
         if not self.effects:
             return
+        self.scope.check_parked()
         path = current.get().next()
         mark = fingerprint("discard", "", [staged.step for staged in self.effects])
         if not self.scope.journal.was_noted(path, mark, "discard"):

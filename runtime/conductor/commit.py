@@ -5,14 +5,17 @@ and each of that is an effect of its own, which passes the gate and leaves inten
 effect whose outcome is on record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from runtime.conductor.arguments import check, filled_in, references, written_out
 from runtime.conductor.journal import mismatch
-from runtime.conductor.scope import PARKS, Scope
+from runtime.conductor.parking import PARKS
+from runtime.conductor.scope import Scope
 from runtime.contract.values import Receipt, Staged
+from runtime.gate.budgets import Amount, Reservation
 from runtime.gate.call import Approval, ToolCall, is_reference
 from runtime.gate.errors import Suspended
 from runtime.gate.labelled import result_labels
@@ -20,7 +23,6 @@ from store.records.canonical import Json, digest
 from store.records.errors import BailiwickError, BudgetExceeded, Denied, ToolFailed, describe, revive
 from store.records.event import Draft, Event
 from store.records.kinds import Kind
-from tools.record import ToolRecord
 
 UNDOES = "undoes"
 """The argument of a compensating tool that takes the key of the effect to undo."""
@@ -34,47 +36,75 @@ class Commit:
         self._services = scope.services
         self._path = path
         self._effects = effects
+        self._undoing: Reservation | None = None
 
     async def receipts(self) -> list[Receipt]:
         """Do all of it. Raises Denied or BudgetExceeded before the first effect; an error later has been undone."""
         calls = self._calls()
+        failed = self._scope.journal.undoing.get(self._path)
+        if failed is not None:  # in an earlier life; what was done is undone, and nothing more is done
+            return await self._scope.unbroken(self._undone_again(failed, calls))
         approvals = await self._approvals(calls)
-        self._check_budget([call for call in calls if self._outcome(call) is None])
-        return await self._scope.unbroken(self._all(calls, approvals))
+        undoable = sum(call.record.compensate in self._services.records for call in calls)
+        with self._budget([call for call in calls if self._outcome(call) is None], undoable):
+            return await self._scope.unbroken(self._all(calls, approvals))
 
     async def _all(self, calls: list[ToolCall], approvals: list[Approval | None]) -> list[Receipt]:
-        receipts: list[Receipt] = []
+        done: list[tuple[ToolCall, Receipt]] = []
         try:
             for call, staged, approval in zip(calls, self._effects, approvals, strict=True):
-                arguments = filled_in(staged.arguments, receipts)
+                arguments = filled_in(staged.arguments, [receipt for _, receipt in done])
                 check(call.record.input_schema, arguments, call.record.name)
-                value = await self._effect(_approved(replace(call, arguments=arguments), approval))
-                receipts.append(Receipt(staged.step, staged.tool, call.key, value))
+                filled = replace(call, arguments=arguments)
+                value = await self._effect(_approved(filled, approval))
+                done.append((filled, Receipt(staged.step, staged.tool, call.key, value)))
+        except PARKS:
+            raise
         except BailiwickError as error:
-            if isinstance(error, PARKS) or not receipts:
+            if not done:
                 raise
-            raise await self._undone(error, list(zip(calls, receipts, strict=False))) from None
-        return receipts
+            draft = self._scope.draft(Kind.COMMIT_FAILED, self._path, decision=type(error).__name__.lower())
+            await self._scope.durable(draft, {"error": describe(error)})
+            raise await self._undone(error, done) from None
+        return [receipt for _, receipt in done]
+
+    async def _undone_again(self, failed: BailiwickError, calls: list[ToolCall]) -> list[Receipt]:
+        """Go on undoing what is on record as done. Raises the error that the commit failed with."""
+        done: list[tuple[ToolCall, Receipt]] = []
+        for call, staged in zip(calls, self._effects, strict=True):
+            outcome = self._outcome(call)
+            if outcome is None or outcome[1]["error"]:
+                break
+            arguments = filled_in(staged.arguments, [receipt for _, receipt in done])
+            filled = replace(call, arguments=arguments)
+            value = await self._effect(filled)
+            done.append((filled, Receipt(staged.step, staged.tool, call.key, value)))
+        raise await self._undone(failed, done)
 
     async def _undone(self, error: BailiwickError, done: list[tuple[ToolCall, Receipt]]) -> BailiwickError:
         """Undo what can be undone, the last effect first; the error, which then says what became of each."""
+        if self._undoing is not None:
+            self._services.gate.budgets.settle(self._undoing, Amount())  # what was held for this is free for it now
         told = []
         for index, (call, receipt) in enumerate(reversed(done), len(self._effects) + 1):
-            tool = self._services.records.get(call.record.compensate)
-            if tool is None:
+            if not call.record.compensate:
                 told.append(f"{call.record.name} stays, nothing undoes it")
                 continue
             try:
-                await self._undo(f"{self._path}.{index}", call, receipt, tool)
+                await self._undo(f"{self._path}.{index}", call, receipt)
                 told.append(f"{call.record.name} is undone")
-            except BailiwickError as trouble:
-                if isinstance(trouble, PARKS):
-                    raise
-                told.append(f"{call.record.name} stays, {tool.name} failed")
+            except PARKS:
+                raise
+            except BailiwickError:
+                told.append(f"{call.record.name} stays, {call.record.compensate} failed")
         return revive(**describe(error) | {"what": f"{error.what}; {', '.join(told)}"})
 
-    async def _undo(self, step: str, call: ToolCall, receipt: Receipt, tool: ToolRecord) -> None:
-        """One compensating effect. Its arguments are those of the effect and then its results, by name."""
+    async def _undo(self, step: str, call: ToolCall, receipt: Receipt) -> None:
+        """One compensating effect. Its arguments are those of the effect and then its results, by name.
+
+        It was reviewed with the effect, whose record names it. The run must be allowed the tool like any other.
+        """
+        tool = self._scope.tool(call.record.compensate)
         result = receipt.result if isinstance(receipt.result, dict) else {}
         known = {**result, **call.arguments, UNDOES: receipt.key}
         wanted = set(tool.input_schema.get("properties", {})) - {tool.key_argument}
@@ -103,12 +133,24 @@ class Commit:
             raise ToolFailed("the tool refused the effect", f"{call.record.name}, step {call.step}")
         return value
 
-    def _check_budget(self, calls: list[ToolCall]) -> None:
-        """Raise BudgetExceeded if the budget does not reach for the whole set: half of one is never done."""
-        steps = [call.step for call in calls]
-        if not self._services.gate.budgets.covers(self._scope.run, self._scope.user, steps):
-            what = f"the budget does not reach for the {len(calls)} effects of the change set"
-            raise BudgetExceeded(what, f"run {self._scope.run}", "raise calls_per_run or ask for less")
+    @contextmanager
+    def _budget(self, calls: list[ToolCall], undoable: int) -> Iterator[None]:
+        """Hold the calls of the whole set, and those that undo it: half of one is never done for want of budget.
+
+        Raises BudgetExceeded. What was held for undoing is given back.
+        """
+        budgets, steps = self._services.gate.budgets, [call.step for call in calls]
+        try:
+            held, undoing = budgets.reserve_calls(self._scope.run, self._scope.user, steps, undoable)
+        except BudgetExceeded:
+            what = f"the budget does not reach for the {len(calls)} effects of the change set, and to undo them"
+            raise BudgetExceeded(what, f"run {self._scope.run}", "raise calls_per_run or ask for less") from None
+        self._undoing = undoing
+        try:
+            yield
+        finally:
+            budgets.settle(held, held.amount)
+            budgets.settle(undoing, Amount())
 
     def _calls(self) -> list[ToolCall]:
         """The calls of a reviewed set. One that uses another's result carries that result's labels, too."""

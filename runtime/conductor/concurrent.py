@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import ChangeSet, staged_here
 from runtime.conductor.family import Family
-from runtime.conductor.scope import Done, Scope, raise_parking
+from runtime.conductor.parking import raise_parking
+from runtime.conductor.scope import Done, Scope
 from store.records.errors import ReplayMismatch, SettingsError
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ async def first(scope: Scope, branches: Branches[T]) -> tuple[int, T]:
     mine, (works, sets) = staged_here.get(), _begun(scope, branches)
     family = Family(scope.turns, works)
     winner = await family.one()
-    raise_parking(task for index, task in enumerate(family.tasks) if index != winner)
+    raise_parking(family.tasks)
     won = family.tasks[winner]
     for each in sets:
         if each is sets[winner] and not won.cancelled() and won.exception() is None:

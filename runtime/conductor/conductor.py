@@ -1,56 +1,48 @@
 """The conductor: takes submissions, drives runs to their end, and brings open runs back."""
 
 import asyncio
+import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
-from runtime.conductor.branch import Branch, current, within
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal
-from runtime.conductor.live import LiveRun
-from runtime.conductor.past import Fork, past
+from runtime.conductor.life import UNROUTED, Life, lacks
+from runtime.conductor.past import Fork, carried, own
 from runtime.conductor.queues import WINDOW_S, Queues, Ticket
-from runtime.conductor.scope import CORE_VERSION, PARKS, Done, Scope, Services
+from runtime.conductor.scope import CORE_VERSION, Done, Scope, Services
 from runtime.conductor.turns import Turns
 from runtime.conductor.waits import Waits
-from runtime.contract.run import Run
 from runtime.contract.workflow import Workflow
 from runtime.gateway.messages import Submission
 from store.ledger.ledger import Ledger
 from store.ledger.reader import RunRow
-from store.records.canonical import Json, canonical
+from store.records.canonical import Json
 from store.records.errors import (
     BailiwickError,
     ChildFailed,
-    DeadLetter,
     Denied,
-    InDoubt,
-    ModelFailed,
+    IntegrityError,
     SettingsError,
-    Timeout,
     Unreachable,
     Waiting,
     describe,
 )
 from store.records.event import Draft, Event
 from store.records.identity import User
-from store.records.kinds import Ended, Kind
+from store.records.kinds import Kind
 from store.records.labels import Classification, Integrity, Labels, trusted
 
 DEEPEST = 8
-ROUTING = "route"
-"""The branch that the router's choice is on, so that a workflow's own steps are counted alike with and without it."""
-
-
-async def unrouted(_run: Run) -> None:
-    """Stands for the workflow until the router has chosen one; it is never called."""
-    raise Unreachable("the run has no workflow yet")
+log = logging.getLogger("bailiwick.conductor")
 
 
 @dataclass
@@ -60,10 +52,11 @@ class Conductor:
     ledger: Ledger
     services: Services
     workflows: Mapping[str, Workflow]
-    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    tasks: dict[str, asyncio.Task[Scope | None]] = field(default_factory=dict)
     live: dict[str, Waits] = field(default_factory=dict)
     closing: bool = False
     queues: Queues = field(init=False)
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
         now = datetime.now(UTC)
@@ -102,19 +95,21 @@ class Conductor:
         run = f"{parent.run}-{path}"
         if run.count("-") > DEEPEST:
             raise SettingsError(f"a run may have at most {DEEPEST} runs above it", run)
-        if not self.ledger.run_events(run):
+        events = self.ledger.run_events(run)
+        if not events:
             self._check(workflow)
             submission = _submission(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
             given = {"rights": _rights(parent), "attachments": list(parent.attachments)}
             await self._begin(run, parent.user, parent.labels, submission.model_dump(mode="json") | given)
-        self._drive(run)
+        if not _paused_by_a_person(events):
+            self._drive(run)
         try:
             await self.ended(run)
         except asyncio.CancelledError:
             if not parent.ending:
-                await self.stop(run, parent.stopping or Kind.RUN_CANCELLING, parent.user, "its parent was stopped")
+                await self.stop(run, parent.stopping or Kind.RUN_CANCELLING, parent.user, "its parent", by_parent=True)
             raise
-        return self._came_to(run)
+        return self._came_to(parent, run)
 
     async def fork(self, source: str, at: Fork, user: User) -> str:
         """Begin a run that has done what another had done until then; the new run's id."""
@@ -128,20 +123,21 @@ class Conductor:
         self._enter(first.decision, Ticket(True, event.seq, run, user.tenant, event.time))
         return run
 
-    async def stop(self, run: str, kind: Kind, by: User, reason: str) -> None:
+    async def stop(self, run: str, kind: Kind, by: User, reason: str, *, by_parent: bool = False) -> None:
         """Put on disk that a run is to be cancelled or paused, and see to it; one that is over stays as it is.
 
         Returns when the run has stopped. What must not be broken off comes to its end before.
         """
-        live = self.live.get(run)
-        if live is None or live.scope.over:
+        live, task = self.live.get(run), self.tasks.get(run)
+        if live is None or task is None or live.scope.over:
             return
+        draft = live.scope.draft(kind, actor="gateway", decision="parent" if by_parent else "")
+        pending = self.ledger.append(replace(draft, principal=by.name), {"reason": reason})
         live.scope.stopping = kind
-        draft = replace(live.scope.draft(kind, actor="gateway"), principal=by.name)
-        await self.ledger.append(draft, {"reason": reason}).durable()
+        await pending.durable()
         if not live.scope.over:
-            self.tasks[run].cancel()
-        await self.ended(run)
+            task.cancel()
+        await asyncio.wait([task])
 
     def resume(self, only: str = "") -> list[str]:
         """Bring back every open run that is not paused, or the one whose id begins like `only`; their ids.
@@ -169,6 +165,13 @@ class Conductor:
         if task is not None:
             await asyncio.wait([task])
 
+    def lock(self, run: str) -> asyncio.Lock:
+        """Held by whoever begins a life of a run, or changes one that nobody drives."""
+        found = self._locks.get(run)
+        if found is None:
+            found = self._locks[run] = asyncio.Lock()
+        return found
+
     async def begun(self, run: str) -> None:
         """Wait until a run that is to be driven is."""
         while run in self.tasks and run not in self.live:
@@ -191,12 +194,18 @@ class Conductor:
             return
         task = asyncio.get_running_loop().create_task(self._run(run), name=f"run {run}")
         self.tasks[run] = task
-        task.add_done_callback(lambda _: self._driven(run))
+        task.add_done_callback(lambda done: self._driven(run, done))
 
-    def _driven(self, run: str) -> None:
+    def _driven(self, run: str, task: asyncio.Task[Scope | None]) -> None:
         """Nobody drives a run any more."""
         self.tasks.pop(run, None)
         self.queues.leave(run)
+        if task.cancelled():
+            return
+        if error := task.exception():
+            log.error("run %s is driven no more: %s", run, type(error).__name__, exc_info=error)
+        elif scope := task.result():
+            self._after(scope)
 
     def _enter(self, queue: str, ticket: Ticket) -> None:
         """Have a run driven once it has a place; `resume` may see a submission before `submit` has returned.
@@ -217,112 +226,71 @@ class Conductor:
         elif not self.queues.waits(row.run.partition("-")[0]):
             self._drive(row.run)
 
-    async def _run(self, run: str) -> None:
-        events = self.ledger.run_events(run)
-        if events[-1].kind == Kind.RUN_ENDED:
-            return
+    async def _run(self, run: str) -> Scope | None:
+        """One life of a run; None if there was none to live."""
+        async with self.lock(run):
+            life = await self._beginning(run)
+        if life is None:
+            return None
         try:
-            found = past(self.ledger, run)
+            await life.see_through()
+        finally:
+            with suppress(BailiwickError):
+                await self.ledger.flushed()  # the next life reads its past from the disk
+            del self.live[run]
+        return life.scope
+
+    async def _beginning(self, run: str) -> Life | None:
+        """A life of a run on record as begun; None if it has ended, or cannot be begun and is parked."""
+        first = self.ledger.run_events(run)[0]
+        try:
+            events = own(self.ledger, run)
+            if events[-1][0].kind == Kind.RUN_ENDED:
+                return None
+            if not self.queues.knows(first.decision):
+                what = f"the run's queue {first.decision!r} is not declared here"
+                raise Unreachable(what, run, "declare it in the settings, then `bailiwick resume`")
+            submission = events[0][1]
+            scope = self._scope(first, submission, Journal.read([*carried(self.ledger, events), *events]))
         except BailiwickError as error:
-            await self._unreadable(events[0], error)
-            return
-        first, submission = found[-len(events)]
-        if not self.queues.knows(first.decision):
-            what = f"the run's queue {first.decision!r} is not declared here"
-            await self._unreadable(first, Unreachable(what, run, "declare it in the settings, then `bailiwick resume`"))
-            return
-        scope = self._scope(first, submission, Journal.read(found))
-        current.set(Branch())
-        begun = any(event.kind == Kind.RUN_STARTED for event in events)
+            await self._unreadable(first, error)
+            return None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            await self._unreadable(first, IntegrityError(f"its record cannot be read: {type(error).__name__}", run))
+            return None
+        if self._parent_is_over(run):
+            scope.stopping = Kind.RUN_CANCELLING
+        begun = any(event.kind == Kind.RUN_STARTED for event, _ in events)
         kind = Kind.RUN_RESUMED if begun else Kind.RUN_STARTED
         self.ledger.append(scope.draft(kind, labels=scope.labels, decision="" if begun else first.decision))
         waits = self.live[run] = Waits(scope)
-        try:
-            await self._see_through(scope, LiveRun(scope, waits), submission["workflow"])
-        finally:
-            del self.live[run]
-            self._tell_parent(run)
+        return Life(self.workflows, waits, submission["workflow"])
 
-    async def _see_through(self, scope: Scope, live: LiveRun, named: str) -> None:
-        """Drive a run until it ends, is parked or is told to stop."""
-        try:
-            scope.workflow = await self._chosen(scope, live, named)
-            limit = self.services.settings.run_timeout_s
-            late = Timeout(f"the run did not end within {limit:g} s", scope.run, "raise run_timeout_s")
-            status, outcome = await scope.clock.limit(self._work(scope, live), late)
-            value = _plain(outcome, scope.workflow.name)
-            scope.journal.check_passed()
-        except PARKS as error:
-            await self._park(scope, error)
-        except asyncio.CancelledError:
-            if scope.stopping is None or scope.ending:
-                raise
-            if scope.stopping == Kind.RUN_CANCELLING:
-                await self._end(scope, "cancelled", {"text": "the run was cancelled"})
-        except BailiwickError as error:
-            status = "denied" if isinstance(error, Denied) else "failed"
-            await self._end(scope, status, {"error": describe(error), "text": str(error)})
-        except Exception as error:
-            text = f"the workflow raised {type(error).__name__}"
-            await self._end(scope, "failed", {"error": {"kind": type(error).__name__}, "text": text})
-            if self.services.settings.debug:
-                raise
-        else:
-            await self._end(scope, status, {"value": value, "text": _text(outcome)})
+    def _after(self, scope: Scope) -> None:
+        """What the end of a life may let go on: a parent that was parked for this run, or this run itself, if one that
+        it was parked for has ended meanwhile."""
+        parent = scope.run.rpartition("-")[0]
+        for run in (parent, *([scope.run] if any(map(self._over, scope.awaited)) else [])):
+            if run and run not in self.tasks and not self.closing:
+                row = self.ledger.find_run(run)
+                if row.status == "parked":
+                    self._bring_back(row)
 
-    async def _work(self, scope: Scope, live: LiveRun) -> tuple[Ended, Any]:
-        """The workflow; where the model does not get there, its fallback."""
-        try:
-            result = await scope.workflow(live, *self._input(scope))
-            status: Ended = "completed"
-        except ModelFailed as error:
-            if scope.denial is not None:
-                raise scope.denial from None
-            if scope.workflow.fallback is None:
-                raise
-            reason = str(error)
-            current.set(Branch("rule."))
-            live.to_rules()
-            live.emit(f"the model did not get there: {reason}")
-            result = await scope.workflow.fallback(live)
-            status = "completed-by-fallback"
-        if live.uncommitted:
-            left = ", ".join(staged.tool for staged in live.uncommitted)
-            raise SettingsError(f"the workflow ended with uncommitted effects: {left}", scope.workflow.name)
-        return status, result
+    def _over(self, run: str) -> bool:
+        return bool(self.ledger.events(run=run, limit=1, kinds=[Kind.RUN_ENDED]))
 
-    async def _chosen(self, scope: Scope, live: LiveRun, named: str) -> Workflow:
-        if named:
-            return self._workflow(named, scope)
-        choices = {name: flow.description for name, flow in sorted(self.workflows.items()) if not self._lacks(flow)}
-        before = scope.journal.steps.get(f"{ROUTING}.1")
-        if before is not None:
-            choices = before.arguments  # what was chosen stays chosen, whatever has been installed since
-        elif len(choices) == 1:
-            return self._workflow(next(iter(choices)), scope)
-        return self._workflow(await within(ROUTING, lambda: live.route(choices)), scope)
-
-    def _lacks(self, workflow: Workflow) -> list[str]:
-        """The tools that a workflow names and no server offers."""
-        return sorted(set(workflow.tools) - set(self.services.records))
-
-    def _workflow(self, name: str, scope: Scope) -> Workflow:
-        """The workflow of this name, in the version that the run began with. Raises Unreachable."""
-        version = scope.journal.versions.get(name)
-        installed = self.workflows.get(name)
-        if installed is None:
-            raise Unreachable(f"the run's workflow {name!r} is not installed here", do="start the runtime with it")
-        if version not in (None, installed.version):
-            what = f"the run began with version {version} of {name!r}, and here is version {installed.version}"
-            raise Unreachable(what, scope.run, f"start the runtime with version {version}, or cancel the run")
-        return installed
+    def _parent_is_over(self, run: str) -> bool:
+        """Whether the run that began this one has ended, or is being cancelled."""
+        parent = run.rpartition("-")[0]
+        stops = [Kind.RUN_ENDED, Kind.RUN_CANCELLING]
+        return bool(parent and self.ledger.events(run=parent, limit=1, kinds=stops))
 
     def _check(self, name: str) -> None:
         """Raise SettingsError unless a run of this workflow can begin."""
         if name not in self.workflows:
             known = ", ".join(sorted(self.workflows))
             raise SettingsError(f"no workflow {name!r}", do=f"name one of: {known}")
-        if lacking := self._lacks(self.workflows[name]):
+        if lacking := lacks(self.workflows[name], self.services.records):
             what = f"the workflow {name} needs tools that nobody offers: {', '.join(lacking)}"
             raise SettingsError(what, do="name their tools file with --tools")
 
@@ -347,29 +315,21 @@ class Conductor:
         )
         return await self.ledger.append(draft, {**submission, "user": user.json()}).durable()
 
-    def _came_to(self, run: str) -> Done:
-        """What a child run has come to, for its parent's step."""
+    def _came_to(self, parent: Scope, run: str) -> Done:
+        """What a child run has come to, for its parent's step. Its labels come with it, however it has ended."""
         ends = self.ledger.events(run=run, kinds=[Kind.RUN_ENDED])
         if not ends:
+            parent.awaited.add(run)
             raise Waiting("a run that this one began has not ended", run, "see `bailiwick runs show`")
         last, outcome = ends[0], self._payload(ends[0])
+        labels = last.labels or Labels(last.tenant)
+        facts = {"cause": last.seq}
+        if last.decision.startswith("completed"):
+            return Done(outcome["value"], labels, facts)
         if last.decision == "denied":
-            raise Denied(outcome["text"], run)
-        if not last.decision.startswith("completed"):
-            raise ChildFailed(f"the run that this one began ended as {last.decision}", run, "see `bailiwick runs show`")
-        return Done(outcome["value"], last.labels, {"cause": last.seq})
-
-    def _tell_parent(self, run: str) -> None:
-        """A parent that was parked because this run did not end goes on."""
-        parent = run.rpartition("-")[0]
-        if not parent or parent in self.tasks or self.closing:
-            return
-        if self.ledger.run_events(parent)[-1].kind == Kind.RUN_PARKED:
-            self._bring_back(self.ledger.find_run(parent))
-
-    def _input(self, scope: Scope) -> tuple[Any, ...]:
-        model = scope.workflow.input
-        return () if model is None else (model.model_validate(scope.input),)
+            return Done(None, labels, facts, error=Denied(outcome["text"], run))
+        what = f"the run that this one began ended as {last.decision}"
+        return Done(None, labels, facts, error=ChildFailed(what, run, "see `bailiwick runs show`"))
 
     def _scope(self, first: Event, submission: Json, journal: Journal) -> Scope:
         user = User.parse(submission["user"])
@@ -411,29 +371,6 @@ class Conductor:
         )
         await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
-    async def _park(self, scope: Scope, error: BailiwickError) -> None:
-        """Leave the run open. On disk before anybody can resume it, for a resumed run reads its past from there."""
-        step = scope.dead_letter if isinstance(error, DeadLetter) else ""
-        draft = scope.draft(Kind.RUN_PARKED, step, decision=type(error).__name__.lower())
-        scope.over = True
-        await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
-
-    async def _end(self, scope: Scope, status: Ended, payload: dict[str, Any]) -> None:
-        """The last event of a run. One of whose effects nobody knows whether it happened is parked instead."""
-        if doubt := self.services.gate.effects.open_intents(scope.run):
-            what = f"the run would have ended as {status}, but nobody knows whether {doubt[0].tool} happened"
-            await self._park(scope, InDoubt(what, f"step {doubt[0].step}", "`bailiwick runs settle`, or resume it"))
-            return
-        scope.over = True
-        by = "" if not status.startswith("completed") else "model" if scope.by_model and not scope.by_rule else "rule"
-        draft = scope.draft(Kind.RUN_ENDED, decision=status, labels=scope.labels)
-        await self.ledger.append(draft, {**payload, "resolved_by": by}).durable()
-        self.services.gate.forget(scope.run)
-
-
-UNROUTED = Workflow("", 0, unrouted, None, ())
-"""Stands for the workflow in the events before the router has chosen one."""
-
 
 def _run_id() -> str:
     """A new run's id: sortable by time, unguessable in its second half."""
@@ -449,21 +386,13 @@ def _submission(**given: Any) -> Submission:
         raise SettingsError(f"the {found['loc'][0]} of a run is not usable: {found['msg'].lower()}") from None
 
 
+def _paused_by_a_person(events: Sequence[Event]) -> bool:
+    """Whether a run is paused, and not because its parent was."""
+    moves = [each for each in events if each.kind in (Kind.RUN_STARTED, Kind.RUN_RESUMED, Kind.RUN_PAUSED)]
+    return bool(moves) and moves[-1].kind == Kind.RUN_PAUSED and moves[-1].decision != "parent"
+
+
 def _rights(parent: Scope) -> list[str] | None:
     """The tools that a child run may use: those that its parent may. None: any."""
     named = [frozenset(each) for each in (parent.workflow.tools or None, parent.rights) if each is not None]
     return sorted(frozenset.intersection(*named)) if named else None
-
-
-def _plain(value: Any, workflow: str) -> Json:
-    """A workflow's result as JSON. Raises SettingsError if it cannot be written down."""
-    plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-    try:
-        canonical(plain)
-    except (ValueError, RecursionError):
-        raise SettingsError("the workflow's result is not JSON", workflow, "return a pydantic model or JSON") from None
-    return plain
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(getattr(value, "text", "") or "")

@@ -1,6 +1,7 @@
 """What people do to runs from outside: cancel, pause, signal, answer, retry, settle, halt. Each is an event first."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.conductor.conductor import Conductor
@@ -8,8 +9,9 @@ from runtime.conductor.past import fork_at
 from runtime.conductor.scope import CORE_VERSION
 from runtime.conductor.waits import Question
 from runtime.gate.recorder import Pending
+from store.ledger.ledger import EVERYTHING
 from store.ledger.reader import RunRow
-from store.records.canonical import Json
+from store.records.canonical import Json, canonical
 from store.records.errors import Denied, SettingsError
 from store.records.event import Draft, Event
 from store.records.identity import User
@@ -18,6 +20,9 @@ from store.records.labels import Classification, Integrity, Labels, trusted
 from tools.schema import Checker
 
 SHOW = "see `bailiwick runs show`"
+SIGNALS = 1000
+"""How many signals a run keeps that it has not taken."""
+NAME_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -26,38 +31,58 @@ class Controls:
     Denied if the caller may not do this."""
 
     conductor: Conductor
+    switch: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def cancel(self, run: str, by: User, reason: str) -> None:
-        """End a run before its next step, its children with it. An effect under way comes to its outcome before.
+        """End a run before its next step, and those that it began. A commit that has begun is finished before.
 
-        Raises SettingsError if nobody knows whether one of its effects happened.
+        Raises SettingsError if one that nobody drives has a commit half done, or an effect in doubt.
         """
         row = await self._open(run, by)
-        if row.run in self.conductor.live:
-            await self.conductor.stop(row.run, Kind.RUN_CANCELLING, by, reason)
-            return
-        self._check_settled(row.run)
-        with self.conductor.queues.withdrawn(row.run):
-            await self._told(row, Kind.RUN_CANCELLING, by, {"reason": reason}).durable()
-            for child in self._children(row.run):
-                await self.cancel(child, by, reason)
-            ended = {"text": "the run was cancelled", "resolved_by": ""}
-            await self._told(row, Kind.RUN_ENDED, by, ended, "cancelled").durable()
+        family = [row.run, *self.conductor.ledger.begun_by(row.run)]
+        for each in family:
+            if each not in self.conductor.live:
+                self._check_settled(each)
+        for each in family:
+            await self.conductor.stop(each, Kind.RUN_CANCELLING, by, reason)
+            async with self.conductor.lock(each):
+                row = self.conductor.ledger.find_run(each)
+                if row.ended or each in self.conductor.live:
+                    continue
+                self._check_settled(each)
+                with self.conductor.queues.withdrawn(each):
+                    self._told(row, Kind.RUN_CANCELLING, by, {"reason": reason})
+                    ended = {"text": "the run was cancelled", "resolved_by": ""}
+                    await self._told(row, Kind.RUN_ENDED, by, ended, "cancelled").durable()
+                self.conductor.services.gate.forget(each)
 
     async def pause(self, run: str, by: User, reason: str) -> None:
-        """Stop a run before its next step, its children with it, until it is resumed by its name."""
+        """Stop a run before its next step, and those that it began, until it is resumed by its name."""
         row = await self._open(run, by)
         if row.status == "paused":
             raise SettingsError("the run is paused already", row.run, "`bailiwick runs resume` lets it go on")
-        if row.run in self.conductor.live:
-            await self.conductor.stop(row.run, Kind.RUN_PAUSED, by, reason)
-        else:
-            with self.conductor.queues.withdrawn(row.run):
-                await self._told(row, Kind.RUN_PAUSED, by, {"reason": reason}).durable()
+        await self.conductor.stop(row.run, Kind.RUN_PAUSED, by, reason)
+        async with self.conductor.lock(row.run):
+            row = self.conductor.ledger.find_run(row.run)
+            if not row.ended and row.status != "paused" and row.run not in self.conductor.live:
+                with self.conductor.queues.withdrawn(row.run):
+                    await self._told(row, Kind.RUN_PAUSED, by, {"reason": reason}).durable()
+        for child in self.conductor.ledger.begun_by(row.run):  # after it, or their end would bring it back
+            await self.conductor.stop(child, Kind.RUN_PAUSED, by, reason, by_parent=True)
+
+    async def resume(self, run: str, by: User) -> list[str]:
+        """Let a run go on, or (empty) every open one that is not paused; their ids."""
+        if not run:
+            return self.conductor.resume()
+        return self.conductor.resume((await self._open(run, by)).run)
 
     async def signal(self, run: str, name: str, value: Json, by: User) -> None:
         """Send a run a signal; returns once it is on disk. It is kept until the run waits for it."""
         row = await self._open(run, by)
+        _check_name(name)
+        waits = self.conductor.live.get(row.run)
+        if waits is not None and waits.kept >= SIGNALS:
+            raise SettingsError(f"the run has {SIGNALS} signals that it has not taken", row.run, "wait until it has")
         labels = _said(by, row, "signal")
         pending = self._told(row, Kind.SIGNAL_RECEIVED, by, {"signal": name, "value": value}, labels=labels)
         await pending.durable()
@@ -86,10 +111,11 @@ class Controls:
     async def retry(self, run: str, by: User) -> str:
         """Have a dead letter tried again, as often as at first; the run's id. Raises SettingsError if it is none."""
         row = await self._open(run, by)
-        last = self.conductor.ledger.run_events(row.run)[-1]
-        if (last.kind, last.decision) != (Kind.RUN_PARKED, "deadletter"):
-            raise SettingsError("the run is not parked for a step that failed too often", row.run, SHOW)
-        await self._told(row, Kind.RUN_RETRIED, by, None, step=last.step).durable()
+        async with self.conductor.lock(row.run):
+            parked = self._parked(row.run)
+            if parked is None or parked.decision != "deadletter" or row.run in self.conductor.live:
+                raise SettingsError("the run is not parked for a step that failed too often", row.run, SHOW)
+            await self._told(row, Kind.RUN_RETRIED, by, None, step=parked.step).durable()
         self.conductor.resume(row.run)
         return row.run
 
@@ -102,31 +128,29 @@ class Controls:
         row = await self._open(run, by)
         if "approver" not in by.roles:
             raise Denied(f"{by.name} may not settle effects", do="ask someone with the role approver")
-        if row.run in self.conductor.live:
-            raise SettingsError("the run is being driven, so its effects are not settled yet", row.run, "wait for it")
-        intent = self._in_doubt(row.run, step)
-        same = {"tool": intent.tool, "tool_digest": intent.tool_digest, "fingerprint": intent.fingerprint}
-        said = self._told(
-            row,
-            Kind.EFFECT_SETTLED,
-            by,
-            {"reason": reason, "by": by.name},
-            decision="happened" if happened else "not",
-            step=intent.step,
-            cause=intent.seq,
-            **same,
-        )
-        settled = [said.event]
-        if happened:
-            labels = (intent.labels or Labels(row.tenant)).join(_said(by, row, "settled"))
-            payload = {"key": f"{row.run}/{intent.step}", "value": value, "error": False}
-            at = {"step": intent.step, "cause": said.event.seq, "labels": labels}
-            said = self._told(row, Kind.EFFECT_OUTCOME, by, payload, decision="done", **at, **same)
-            settled.append(said.event)
-        await said.durable()
-        self.conductor.services.gate.effects.replay(settled)
+        _check_value(value)
+        async with self.conductor.lock(row.run):
+            if row.run in self.conductor.live:
+                what = "the run is being driven, so its effects are not settled yet"
+                raise SettingsError(what, row.run, "wait for it")
+            settled = self._settled(row, self._in_doubt(row.run, step), happened, value, by, reason)
+            self.conductor.services.gate.effects.replay([pending.event for pending in settled])
+            await settled[-1].durable()
         self.conductor.resume(row.run)
         return row.run
+
+    def _settled(self, row: RunRow, intent: Event, happened: bool, value: Json, by: User, reason: str) -> list[Pending]:
+        same = {"tool": intent.tool, "tool_digest": intent.tool_digest, "fingerprint": intent.fingerprint}
+        decision = "happened" if happened else "not"
+        payload: Json = {"reason": reason, "by": by.name}
+        at = {"step": intent.step, "cause": intent.seq}
+        said = self._told(row, Kind.EFFECT_SETTLED, by, payload, decision, **at, **same)
+        if not happened:
+            return [said]
+        labels = (intent.labels or Labels(row.tenant)).join(_said(by, row, "settled"))
+        payload = {"key": f"{row.run}/{intent.step}", "value": value, "error": False}
+        at = {"step": intent.step, "cause": said.event.seq}
+        return [said, self._told(row, Kind.EFFECT_OUTCOME, by, payload, "done", labels=labels, **at, **same)]
 
     async def fork(self, run: str, step: str, by: User) -> tuple[str, list[tuple[str, str]]]:
         """Begin a run of its own with all that a run had recorded before `step`: its id, and step and tool of the
@@ -143,26 +167,31 @@ class Controls:
     async def halt(self, by: User, reason: str) -> None:
         """Let no effect begin any more; returns once that is on disk. Anybody who may use the runtime may do this."""
         halt = self.conductor.services.gate.halt
-        if halt.event is not None:
-            raise SettingsError(f"{halt.event.principal} has halted all effects already", halt.event.time[:19] + "Z")
-        pending = self._site(Kind.HALT_BEGUN, by, reason)
-        halt.replay([pending.event])
-        await pending.durable()
+        async with self.switch:
+            if halt.event is not None:
+                raise SettingsError(
+                    f"{halt.event.principal} has halted all effects already", f"{halt.event.time[:19]}Z"
+                )
+            pending = self._site(Kind.HALT_BEGUN, by, reason)
+            halt.replay([pending.event])
+            await pending.durable()
 
     async def release(self, by: User, reason: str) -> list[str]:
         """Let effects begin again, and the runs go on that were parked for the halt; their ids."""
         halt = self.conductor.services.gate.halt
         if {"approver", "admin"}.isdisjoint(by.roles):
             raise Denied(f"{by.name} may not release a halt", do="ask an approver")
-        if halt.event is None:
-            raise SettingsError("effects are not halted")
-        pending = self._site(Kind.HALT_RELEASED, by, reason)
-        await pending.durable()
-        halt.replay([pending.event])
-        parked = [row.run for row in self.conductor.ledger.open_runs() if row.status == "parked"]
-        held = [run for run in parked if self.conductor.ledger.run_events(run)[-1].decision == "halted"]
-        for run in held:
-            self.conductor.resume(run)
+        async with self.switch:
+            if halt.event is None:
+                raise SettingsError("effects are not halted")
+            pending = self._site(Kind.HALT_RELEASED, by, reason)
+            await pending.durable()
+            halt.replay([pending.event])
+        held = []
+        for row in self.conductor.ledger.open_runs():
+            parked = self._parked(row.run) if row.status == "parked" else None
+            if parked is not None and parked.decision == "halted":
+                held += self.conductor.resume(row.run)
         return held
 
     def _site(self, kind: Kind, by: User, reason: str) -> Pending:
@@ -175,12 +204,21 @@ class Controls:
         """The open run whose id begins so, if `by` may control it; one who is asked a question need not."""
         row = self.conductor.ledger.find_run(run)
         if by.tenant != row.tenant or not (asked or _may_control(by, row)):
-            raise Denied(f"{by.name} may not control this run", row.run, "ask who submitted it, or an approver")
+            raise Denied(f"{by.name} may not control this run", run, "ask who submitted it, or an approver")
         await self.conductor.begun(row.run)
         live = self.conductor.live.get(row.run)
-        if row.ended or (live is not None and live.scope.over):
+        if live is not None and live.scope.over:
+            await self.conductor.ended(row.run)
+        row = self.conductor.ledger.find_run(row.run)
+        if row.ended:
             raise SettingsError("the run has ended", row.run, SHOW)
         return row
+
+    def _parked(self, run: str) -> Event | None:
+        """The event that a run is parked with, None if it is not."""
+        events = self.conductor.ledger.run_events(run)
+        moves = [event for event in events if event.kind in (Kind.RUN_STARTED, Kind.RUN_RESUMED, Kind.RUN_PARKED)]
+        return moves[-1] if moves and moves[-1].kind == Kind.RUN_PARKED else None
 
     def _told(self, row: RunRow, kind: Kind, by: User, payload: Json, decision: str = "", **facts: Any) -> Pending:
         draft = Draft(
@@ -217,12 +255,15 @@ class Controls:
         return found[0]
 
     def _check_settled(self, run: str) -> None:
+        """Raise SettingsError if a commit of the run has begun and is not done: ending it would leave it half done."""
         if self.conductor.services.gate.effects.open_intents(run):
             what = "nobody knows whether one of the run's effects happened"
             raise SettingsError(what, run, "say so first: `bailiwick runs settle`")
-
-    def _children(self, run: str) -> list[str]:
-        return [row.run for row in self.conductor.ledger.open_runs() if row.run.rpartition("-")[0] == run]
+        kinds = [Kind.EFFECT_INTENT, Kind.STEP_COMPLETED, Kind.STEP_FAILED]
+        events = self.conductor.ledger.events(run=run, limit=EVERYTHING, kinds=kinds)
+        done = {event.step for event in events if event.kind != Kind.EFFECT_INTENT}
+        if any(event.step.rpartition(".")[0] not in done for event in events if event.kind == Kind.EFFECT_INTENT):
+            raise SettingsError("a commit of the run is half done", run, "let it go on: `bailiwick runs resume`")
 
 
 def _may_control(by: User, row: RunRow) -> bool:
@@ -240,3 +281,15 @@ def _said(by: User, row: RunRow, how: str) -> Labels:
     if by.name == row.principal:
         return trusted(row.tenant, source)
     return Labels(row.tenant, Classification.INTERNAL, Integrity.UNTRUSTED, (source,))
+
+
+def _check_name(name: str) -> None:
+    if not (0 < len(name) <= NAME_CHARS and name.isprintable()):
+        raise SettingsError(f"a signal has a name of at most {NAME_CHARS} printable characters")
+
+
+def _check_value(value: Json) -> None:
+    try:
+        canonical(value)
+    except (ValueError, TypeError, RecursionError):
+        raise SettingsError("the value is not JSON that can be kept") from None

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
+from runtime.conductor.parking import parks
 from runtime.conductor.turns import Turns
 
 T = TypeVar("T")
@@ -36,8 +37,11 @@ class Family(Generic[T]):
         return winner
 
     async def all(self) -> None:
-        """Wait until every branch has ended."""
-        await self._wait(asyncio.ALL_COMPLETED)
+        """Wait until every branch has ended. If one meets what parks the run, stop the others."""
+        while self._left:
+            await self._wait(asyncio.FIRST_EXCEPTION)
+            if any(map(parks, self.tasks)):
+                await self._stop()
 
     async def _branch(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -51,7 +55,7 @@ class Family(Generic[T]):
 
     async def _wait(self, until: str) -> None:
         try:
-            await asyncio.wait(self.tasks, return_when=until)
+            await asyncio.wait([task for task in self.tasks if not task.done()], return_when=until)
         except asyncio.CancelledError:
             await self._stop()
             raise

@@ -35,11 +35,12 @@ class Journal:
     """All that a resumed run needs of its past.
 
     `steps` are in the order in which they were completed. `asked` is the fingerprint of whatever stands at a path, step
-    or not; `commits` are the paths under which there are effects; `passed` are those that the workflow has come by
-    again. `requested` is the event that first asked a person and `approvals` the one that answered, by approval.
-    `waits` are the waits that began and `answers` what people answered, by step; `signals` those that no wait has
-    taken, by number; `retried` how often a person had a step tried anew; `versions` the version of each workflow that
-    the run began with; `stopping` the event that last told it to stop, if it has not gone on since.
+    or not; `commits` are the paths under which there are effects, `undoing` those whose commit failed, with the error;
+    `passed` are those that the workflow has come by again. `requested` is the event that first asked a person and
+    `approvals` the one that answered, by approval. `waits` are the waits that began and `answers` what people answered,
+    by step; `signals` those that no wait has taken, by number, and `heard` the numbers of all; `retried` how often a
+    person had a step tried anew; `versions` the version of each workflow that the run began with; `stopping` the event
+    that last told it to stop, if it has not gone on since; `broken` the mismatch that was found.
     """
 
     steps: dict[str, Entry] = field(default_factory=dict)
@@ -56,6 +57,9 @@ class Journal:
     asked: dict[str, str] = field(default_factory=dict)
     commits: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
+    undoing: dict[str, BailiwickError] = field(default_factory=dict)
+    heard: set[int] = field(default_factory=set)
+    broken: BailiwickError | None = None
 
     @classmethod
     def read(cls, events: Iterable[tuple[Event, Json]]) -> "Journal":
@@ -85,6 +89,9 @@ class Journal:
                 self.answers[event.step] = event, payload
             case Kind.SIGNAL_RECEIVED:
                 self.signals[event.seq] = event, payload
+                self.heard.add(event.seq)
+            case Kind.COMMIT_FAILED:
+                self.undoing[event.step] = revive(**payload["error"])
             case Kind.RUN_RETRIED:
                 self.retried[event.step] += 1
             case Kind.RUN_PATCHED:
@@ -112,8 +119,14 @@ class Journal:
         recorded = self.asked.get(path)
         other = path in self.commits and asked.partition(" ")[0] != COMMIT
         if other or (recorded is not None and recorded != fingerprint):
-            raise mismatch(path, asked)
+            self.broken = mismatch(path, asked)
+            raise self.broken
         return recorded is not None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether there is anything on record that the workflow has not come by again."""
+        return bool((self.asked.keys() | self.commits) - self.passed)
 
     def check_passed(self) -> None:
         """Raise ReplayMismatch if the workflow ended without having come by all that is recorded."""

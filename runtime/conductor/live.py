@@ -151,7 +151,8 @@ class LiveRun(Run):
         scope, given = self._scope, None if input is None else input.model_dump(mode="json")
 
         async def live(path: str) -> Done:
-            return await scope.children.child(scope, path, workflow, task, given)
+            with scope.clock.stopped():
+                return await scope.children.child(scope, path, workflow, task, given)
 
         return record(await scope.step("child", workflow, {"task": task, "input": given}, live))
 
@@ -184,14 +185,16 @@ class LiveRun(Run):
 
     def patched(self, name: str) -> bool:
         scope = self._scope
+        scope.check_parked()
         if name not in scope.patches:
             known = name in scope.journal.patches
-            scope.patches[name] = known or not scope.turns.replaying
+            scope.patches[name] = known or not (scope.turns.replaying or scope.journal.ahead)
             if scope.patches[name] and not known:
                 scope.services.recorder.append(scope.draft(Kind.RUN_PATCHED, decision=name))
         return scope.patches[name]
 
     def emit(self, text: str) -> None:
+        self._scope.check_parked()
         path = current.get().next()
         mark = fingerprint("emit", "", text)
         if not self._scope.journal.was_noted(path, mark, "emit"):

@@ -27,19 +27,25 @@ CARRIED = frozenset(
         Kind.INPUT_REQUESTED,
         Kind.INPUT_ANSWERED,
         Kind.RUN_PATCHED,
+        Kind.RUN_RETRIED,
     }
 )
 
 
-def past(ledger: Ledger, run: str) -> Past:
-    """A run's own events, oldest first, with what they carry over from the run it was forked from before them.
-
-    Raises IntegrityError if a payload is missing or damaged.
-    """
+def own(ledger: Ledger, run: str) -> Past:
+    """A run's own events, oldest first. Raises IntegrityError if a payload is missing or damaged."""
     events = ledger.run_events(run)
-    own = list(zip(events, ledger.payloads(events), strict=True))
-    forked = own[0][1].get("forked")
-    return own if forked is None else [*_before(past(ledger, forked["run"]), forked["before"]), *own]
+    return list(zip(events, ledger.payloads(events), strict=True))
+
+
+def carried(ledger: Ledger, events: Past) -> Past:
+    """What a run carries over from the one that it was forked from, if it was; `events` are its own."""
+    forked = events[0][1].get("forked")
+    if forked is None:
+        return []
+    source = own(ledger, forked["run"])
+    found = [*carried(ledger, source), *source]
+    return [(event, payload) for event, payload in found if event.seq < forked["before"] and event.kind in CARRIED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ def fork_at(ledger: Ledger, run: str, step: str) -> Fork:
 
     The effects are those of the run itself and of the run that it was forked from; a fork does not repeat them.
     """
-    found = past(ledger, run)
+    events = own(ledger, run)
+    found = [*carried(ledger, events), *events]
     before = min((event.seq for event, _ in found if _belongs(event, step)), default=EVERYTHING)
     if before == EVERYTHING:
         raise SettingsError("the run has no such step", step, "`bailiwick runs show` names the steps")
@@ -65,11 +72,13 @@ def fork_at(ledger: Ledger, run: str, step: str) -> Fork:
     for intent in intents:
         if intent.step.rpartition(".")[0] not in done:
             raise SettingsError("an effect was under way at this step", step, "fork from an earlier or a later one")
-    return Fork(before, tuple((intent.step, intent.tool) for intent in intents))
-
-
-def _before(found: Past, before: int) -> Past:
-    return [(event, payload) for event, payload in found if event.seq < before and event.kind in CARRIED]
+    effects = [(intent.step, intent.tool) for intent in intents]
+    for child in ledger.begun_by(run):
+        made = ledger.events(run=child, limit=EVERYTHING, kinds=[Kind.RUN_SUBMITTED, Kind.EFFECT_INTENT])
+        if made[0].seq < before and child.removeprefix(f"{run}-").partition("-")[0] not in done:
+            raise SettingsError("a run that it began was under way at this step", child, "fork from another")
+        effects += [(f"{child}/{each.step}", each.tool) for each in made[1:] if each.seq < before]
+    return Fork(before, tuple(effects))
 
 
 def _belongs(event: Event, step: str) -> bool:

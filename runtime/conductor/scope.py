@@ -4,9 +4,9 @@ Everything a run does goes through `step`: replayed if it is recorded, else done
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from runtime.agents.proposal import AskContext, ModelCall, Proposal, ReviewContext, RouteContext, WorkContext
@@ -14,6 +14,7 @@ from runtime.conductor.branch import current
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal, fingerprint
 from runtime.conductor.meter import Meter, columns, told
+from runtime.conductor.parking import PARKS, raise_parking
 from runtime.conductor.turns import Turns
 from runtime.contract.workflow import Workflow
 from runtime.gate.build import Gatehouse
@@ -22,7 +23,14 @@ from runtime.gate.inventory import Inventory
 from runtime.gate.recorder import Recorder
 from runtime.settings import Settings
 from store.records.canonical import Json, canonical, parse
-from store.records.errors import BailiwickError, Denied, ReplayMismatch, SettingsError, Unreachable, Waiting, describe
+from store.records.errors import (
+    BailiwickError,
+    DeadLetter,
+    Denied,
+    SettingsError,
+    Unreachable,
+    describe,
+)
 from store.records.event import Draft, Event
 from store.records.identity import Agent, Principal, User
 from store.records.kinds import Kind
@@ -30,18 +38,17 @@ from store.records.labels import Labels
 from tools.record import ToolRecord
 
 CORE_VERSION = "1"
-PARKS = (Waiting, Unreachable, ReplayMismatch)
-"""Errors that a later attempt may get past: they are no step's result, and the run that meets one stays open."""
 
 
 T = TypeVar("T")
 
 
-def raise_parking(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Raise what must be settled before anything else, if a task met it; and look at every error, as asyncio asks."""
-    for error in [task.exception() for task in tasks if not task.cancelled()]:
-        if isinstance(error, PARKS):
-            raise error
+def _recordable(done: "Done") -> "Done":
+    """What a step came to, as a replay will find it: with keys in another order, say. Raises SettingsError."""
+    try:
+        return replace(done, value=parse(canonical(done.value)))
+    except (ValueError, TypeError, RecursionError):
+        raise SettingsError("the result of a step is not JSON that can be kept") from None
 
 
 class Agents(Protocol):
@@ -124,7 +131,8 @@ class Scope:
     """One run.
 
     `rights` are the tools that it may use at all (None: any), `dead_letter` is the step that failed too often,
-    `patches` what `patched` has answered. `stopping` is the event that told the run to stop before its next step;
+    `patches` what `patched` has answered, `parked` what parks the run and `awaited`
+    the runs that it waits for then. `stopping` is the event that told the run to stop before its next step;
     `ending` says that the runtime ends, `over` that the run does.
     """
 
@@ -145,7 +153,9 @@ class Scope:
     by_rule: bool = False
     by_model: bool = False
     denial: Denied | None = None
+    parked: BailiwickError | None = None
     dead_letter: str = ""
+    awaited: set[str] = field(default_factory=set)
     patches: dict[str, bool] = field(default_factory=dict)
     stopping: Kind | None = None
     ending: bool = False
@@ -205,6 +215,7 @@ class Scope:
 
         An error of the step is recorded too and raised again on replay, but for those in PARKS.
         """
+        self.check_parked()
         path = current.get().next()
         self.by_model |= by == "model"
         mark = fingerprint(kind, name, arguments)
@@ -224,7 +235,7 @@ class Scope:
             payload["error"] = describe(done.error)
             self.services.recorder.append(self.draft(Kind.STEP_FAILED, path, actor, **facts), payload)
             raise self._noted(done.error)
-        payload["value"] = parse(canonical(done.value))  # as a replay will find it: keys in another order, say
+        payload["value"] = done.value
         self.services.recorder.append(self.draft(event, path, actor, **facts), payload)
         return payload["value"]
 
@@ -235,17 +246,26 @@ class Scope:
         try:
             if self.stopping and not begun:
                 raise asyncio.CancelledError
-            done = await live(path)
+            done = _recordable(await live(path))
+        except PARKS as error:
+            self.turns.break_in()
+            if not isinstance(error, DeadLetter):
+                self.parked = error
+            raise
         except BailiwickError as error:
-            if isinstance(error, PARKS):
-                self.turns.break_in()
-                raise
             done = Done(None, self.labels, error=error)
+        except Exception as error:
+            done = Done(None, self.labels, error=BailiwickError(f"it raised {type(error).__name__}", f"step {path}"))
         except BaseException:
             self.turns.break_in()
             raise
         await self.turns.come_back()
         return done
+
+    def check_parked(self) -> None:
+        """Raise again what parks the run: a workflow that catches it does not get round it."""
+        if error := self.parked or self.journal.broken:
+            raise error
 
     def _noted(self, error: BailiwickError) -> BailiwickError:
         """The error; a denial is remembered, for no fallback may run after one, even if the workflow catches it."""
@@ -312,14 +332,18 @@ class Scope:
     async def unbroken(self, work: Coroutine[Any, Any, T]) -> T:
         """`work`, which a cancellation of the run or of a branch waits for; only the runtime's end breaks it off."""
         task = asyncio.ensure_future(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if self.ending:
-                task.cancel()
-            await asyncio.wait([task])
-            raise_parking([task])
-            raise
+        interrupted = False
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                interrupted = True
+                if self.ending:
+                    task.cancel()
+        raise_parking([task])
+        if interrupted:
+            raise asyncio.CancelledError
+        return task.result()
 
     async def durable(self, draft: Draft, payload: Json = None) -> None:
         """Record and wait until it is on disk."""

@@ -79,16 +79,25 @@ class Waits:
             return await self.scope.step("wait", name, None, live)
         except asyncio.CancelledError:
             for each in taken:  # it came to another branch's end before it could be used
-                self.deliver(*each)
+                self._keep(*each)
             raise
 
     def deliver(self, event: Event, payload: Json) -> None:
         """Take a signal in, once."""
-        if event.seq not in {each.seq for each, _ in self._signals}:
-            self._signals.append((event, payload))
-            self._signals.sort(key=lambda each: each[0].seq)
-            self._came.set()
-            self._came = asyncio.Event()
+        if event.seq not in self.scope.journal.heard:
+            self.scope.journal.heard.add(event.seq)
+            self._keep(event, payload)
+
+    @property
+    def kept(self) -> int:
+        """How many signals nobody has taken."""
+        return len(self._signals)
+
+    def _keep(self, event: Event, payload: Json) -> None:
+        self._signals.append((event, payload))
+        self._signals.sort(key=lambda each: each[0].seq)
+        self._came.set()
+        self._came = asyncio.Event()
 
     async def answer(self, question: str, schema: Json, to: str, expires_s: float | None) -> Json:
         """A person's answer. Raises Timeout if none has come in time."""

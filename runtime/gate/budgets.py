@@ -127,9 +127,20 @@ class Budgets:
         self._calls_seen[run].add(step)
         return reservation
 
-    def covers(self, run: str, user: User, steps: Collection[str]) -> bool:
-        """Whether the calls of all these steps can still be made; one that was counted before is free."""
-        return len([step for step in steps if step not in self._calls_seen[run]]) <= self.left(run, user).calls
+    def reserve_calls(self, run: str, user: User, steps: Collection[str], more: int) -> tuple[Reservation, Reservation]:
+        """Speak for the tool calls of all these steps, each counted once, and for so many more.
+
+        Raises BudgetExceeded if either does not fit; then none is spoken for.
+        """
+        new = [step for step in steps if step not in self._calls_seen[run]]
+        held = self.reserve(run, user, Amount(calls=len(new)))
+        try:
+            spare = self.reserve(run, user, Amount(calls=more))
+        except BudgetExceeded:
+            self.settle(held, Amount())
+            raise
+        self._calls_seen[run].update(new)
+        return held, spare
 
     def left(self, run: str, user: User) -> Amount:
         """What the run may still use: the smaller, unit by unit, of its own rest and its user's rest of the day."""

@@ -15,6 +15,7 @@ from runtime.gate.host import Host
 from runtime.gate.labelled import Labelled
 from runtime.gate.recorder import Recorder
 from store.records.event import Event
+from store.records.kinds import Kind
 from tools.record import ToolRecord
 from tools.references import check_references
 
@@ -51,6 +52,8 @@ class Gatehouse(Gate):
             self.budgets.replay((event,))
             self.effects.replay((event,))
             self.halt.replay((event,))
+            if event.kind == Kind.RUN_ENDED:
+                self.forget(event.run)
 
     def forget(self, run: str) -> None:
         """Drop what is kept for a run that has ended."""

@@ -196,6 +196,10 @@ class Ledger:
         """The runs that have been submitted and have not ended, oldest first."""
         return self.reader.open_runs()
 
+    def begun_by(self, run: str) -> list[str]:
+        """The runs that a run began, and those that these began, in order."""
+        return self.reader.begun_by(run)
+
     def count_open(self) -> int:
         """How many runs have been submitted and have not ended."""
         return self.reader.count_open()

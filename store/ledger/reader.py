@@ -132,6 +132,11 @@ class Reader:
         still = f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' AND run NOT IN ({ended})"
         return self._runs(still, [])[::-1]
 
+    def begun_by(self, run: str) -> list[str]:
+        """The runs whose id is this one's and a step: those that it began, and those that these began, in order."""
+        query = f"SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}' AND starts_with(run, ?) ORDER BY seq"
+        return [name for (name,) in self.rows(query, f"{run}-")]
+
     def count_open(self) -> int:
         """How many runs have been submitted and have not ended."""
         counts = (f"count(*) FILTER (kind = '{kind}')" for kind in (Kind.RUN_SUBMITTED, Kind.RUN_ENDED))

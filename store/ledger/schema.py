@@ -59,7 +59,8 @@ PROJECTED = ", ".join(f"strftime(time, {TIME}) AS time" if name == "time" else f
 
 _MOVES = (str(Kind.RUN_STARTED), str(Kind.RUN_RESUMED), str(Kind.RUN_PAUSED))
 _ASKED = (str(Kind.APPROVAL_REQUESTED), str(Kind.INPUT_REQUESTED))
-_ANSWERED = (str(Kind.APPROVAL_ANSWERED), str(Kind.INPUT_ANSWERED))
+_SETTLED = tuple(map(str, (Kind.APPROVAL_ANSWERED, Kind.INPUT_ANSWERED, Kind.STEP_COMPLETED, Kind.STEP_FAILED)))
+_LIVES = (str(Kind.RUN_STARTED), str(Kind.RUN_RESUMED), str(Kind.RUN_PARKED))
 
 RUNS = f"""
     SELECT run,
@@ -70,8 +71,9 @@ RUNS = f"""
         CASE WHEN count(*) FILTER (kind = '{Kind.RUN_ENDED}') > 0
                 THEN any_value(decision) FILTER (kind = '{Kind.RUN_ENDED}')
             WHEN arg_max(kind, seq) FILTER (kind IN {_MOVES}) = '{Kind.RUN_PAUSED}' THEN 'paused'
-            WHEN count(*) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest) > 0 THEN 'parked'
-            WHEN count(*) FILTER (kind IN {_ASKED}) > count(*) FILTER (kind IN {_ANSWERED}) THEN 'waiting'
+            WHEN arg_max(kind, seq) FILTER (kind IN {_LIVES}) = '{Kind.RUN_PARKED}' THEN 'parked'
+            WHEN NOT list_has_all(coalesce(list(step) FILTER (kind IN {_SETTLED}), []),
+                coalesce(list(step) FILTER (kind IN {_ASKED}), [])) THEN 'waiting'
             WHEN count(*) FILTER (kind = '{Kind.WAIT_BEGUN}' AND seq = newest) > 0 THEN 'waiting'
             WHEN count(*) FILTER (kind = '{Kind.RUN_STARTED}') = 0 THEN 'queued'
             ELSE 'running' END AS status,
@@ -89,7 +91,8 @@ RUNS = f"""
         max(epoch) AS epoch,
         coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_SUBMITTED}'), '') AS submission,
         coalesce(any_value(payload) FILTER (kind = '{Kind.RUN_ENDED}'),
-            any_value(payload) FILTER (kind = '{Kind.RUN_PARKED}' AND seq = newest), '') AS outcome
+            CASE WHEN arg_max(kind, seq) FILTER (kind IN {_LIVES}) = '{Kind.RUN_PARKED}'
+                THEN arg_max(payload, seq) FILTER (kind = '{Kind.RUN_PARKED}') END, '') AS outcome
     FROM (SELECT *, max(seq) OVER (PARTITION BY run) AS newest FROM {{events}} WHERE run <> '')
     GROUP BY run HAVING count(*) FILTER (kind = '{Kind.RUN_SUBMITTED}') > 0
 """

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     EFFECT_OUTCOME = "effect.outcome"
     EFFECT_IN_DOUBT = "effect.in-doubt"
     EFFECT_SETTLED = "effect.settled"
+    COMMIT_FAILED = "commit.failed"
     HALT_BEGUN = "halt.begun"
     HALT_RELEASED = "halt.released"
     WORKFLOW_INSTALLED = "workflow.installed"

@@ -80,7 +80,7 @@ def test_a_revived_error_is_caught_as_the_live_one_was(error: BailiwickError, re
     [
         (lambda run: run.call("ops.restart_service", service="orders"), "only a local read runs at once"),
         (lambda run: run.call("ops.send_mail", to="x"), "only a local read runs at once"),
-        (lambda run: run.step(lambda: {1, 2}), "the workflow raised"),
+        (lambda run: run.step(lambda: {1, 2}), "is not JSON that can be kept"),
     ],
 )
 async def test_what_a_step_refuses(live: Any, call: Any, what: str) -> None:
@@ -279,8 +279,8 @@ async def test_a_core_that_cannot_start_lets_go_of_the_ledger(live: Any, site: A
 
 async def test_events_are_waited_for(live: Any) -> None:
     async with live(flow(by_rule)) as life:
-        await life.core.ledger.beyond(0)
-        waiting = asyncio.ensure_future(life.core.events(1, "", 10, True, 30))
+        await life.core.ledger.flushed()
+        waiting = asyncio.ensure_future(life.core.events(life.core.ledger.last_seq(), "", 10, True, 30))
         await asyncio.sleep(0)
         await life.run("flow")
         found = await asyncio.wait_for(waiting, 10)

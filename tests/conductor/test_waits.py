@@ -218,7 +218,7 @@ async def test_a_cancellation_that_outlived_its_core(live: Any) -> None:
         run = await life.submit("flow")
         await until(life, run, Kind.WAIT_BEGUN)
         life.dies_after(1)
-        await life.core.cancel(run, life.user, "")
+        await life.core.conductor.stop(run, Kind.RUN_CANCELLING, life.user, "")
     async with live(flow(two_signals)) as life:
         assert (await life.resume(run)).status == "cancelled"
 

@@ -1,0 +1,21 @@
+"""What parks a run: errors that are no step's result, and that a later attempt may get past."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from store.records.errors import ReplayMismatch, Unreachable, Waiting
+
+PARKS = (Waiting, Unreachable, ReplayMismatch)
+
+
+def parks(task: asyncio.Task[Any]) -> bool:
+    """Whether a task has ended in such an error."""
+    return task.done() and not task.cancelled() and isinstance(task.exception(), PARKS)
+
+
+def raise_parking(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Raise such an error, if one of these ended tasks met one; and look at every error, as asyncio asks."""
+    for error in [task.exception() for task in tasks if not task.cancelled()]:
+        if isinstance(error, PARKS):
+            raise error
