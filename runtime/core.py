@@ -43,6 +43,7 @@ from runtime.keeping import Keeping
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
 from runtime.site_key import site
+from runtime.traces.sender import Sender
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json
 from store.records.errors import Denied
@@ -119,6 +120,10 @@ class Core:
         self.ledger.watch_mirror(self._mirrored)
         self._loaded(world.models)
         self._hearing: asyncio.Task[None] | None = None
+        self._traces: Sender | None = None
+        if sinks := settings.trace_sinks():
+            self._traces = Sender(sinks, self.queries.trail, self._traced)
+            self.conductor.on_end = self._traces.ended
 
     def hear(self, loads: AsyncIterator[Sequence[Mapping[str, Any]]]) -> None:
         """Record each model that is loaded from now on, until the epoch ends."""
@@ -277,6 +282,8 @@ class Core:
             self._hearing.cancel()
         await self.schedules.close()
         await self.conductor.close()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
         pending = self._note(Kind.CORE_STOPPED, None)
         await pending.durable()
         await asyncio.to_thread(self.ledger.close)
@@ -308,6 +315,11 @@ class Core:
     def _mirrored(self, trouble: str) -> None:
         """Record that checkpoints no longer get to the mirror, or do again. Called by the ledger's writer."""
         self._note(Kind.MIRROR_CHANGED, {"reason": trouble}, decision="failed" if trouble else "restored")
+
+    def _traced(self, trouble: str, unsent: int) -> None:
+        """Record that traces of runs are not sent, or are again. Called from the sender's thread."""
+        said = {"reason": trouble, "unsent": unsent}
+        self._note(Kind.TRACES_CHANGED, said, decision="failed" if trouble else "restored")
 
     def _note(self, kind: Kind, payload: Any, **facts: Any) -> Any:
         draft = Draft(kind=kind, tenant=self._tenant, actor="core", actor_version=CORE_VERSION, **facts)

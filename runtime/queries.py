@@ -35,6 +35,10 @@ class LedgerQueries:
             lambda: [self._event(event, payloads) for event in self._ledger.events(after, run, limit)]
         )
 
+    def trail(self, run: str) -> list[EventView]:
+        """All events of a run with their payloads, oldest first; for a thread of the caller's own."""
+        return [self._event(event, True) for event in self._ledger.run_events(run)]
+
     async def sql(self, query: str) -> TableView:
         """The rows of one SELECT. Raises SettingsError for anything else, Timeout."""
         from store.ledger.query import select

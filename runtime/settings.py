@@ -14,13 +14,24 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from runtime.folders import private_folder
 from runtime.gateway.paths import VARIABLE, runtime_folder
 from runtime.identity import current_user
 from runtime.settings_files import SettingsFile, project_file, user_file
+from runtime.traces.sinks import Collector, Sink, TraceFile
 from store.records.errors import SettingsError
 from store.records.identity import User
 
@@ -113,7 +124,21 @@ class Settings(BaseSettings):
     queues: dict[Annotated[str, StringConstraints(pattern=NAME)], QueueLimits] = Field(
         {}, description="the limits of each queue, by its name"
     )
+    otlp_remote: bool = Field(False, description="traces may be sent to another machine, over https")
+    otlp_endpoint: str = Field("", description="the OTLP collector that each ended run's trace is sent to; empty: none")
+    otlp_file: FilePath | None = Field(None, description="a file that each ended run's trace is added to; empty: none")
     debug: bool = False
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _endpoint(cls, value: str, others: ValidationInfo) -> str:
+        """An endpoint that may be used, which `otlp_remote`, being declared before it, has a say in."""
+        try:
+            if value:
+                Collector.parse(value, remote=others.data.get("otlp_remote", False))
+        except SettingsError as error:
+            raise PydanticCustomError("endpoint", "{why}", {"why": str(error)}) from None
+        return value
 
     @classmethod
     def load(cls, **flags: Any) -> "Settings":
@@ -159,6 +184,11 @@ class Settings(BaseSettings):
     def user(self) -> User:
         """Who is at the keyboard, as the operating system says."""
         return current_user(tenant=self.tenant, unit=self.unit)
+
+    def trace_sinks(self) -> list[Sink]:
+        """Where the traces of runs go: nowhere, unless somebody said so."""
+        sinks: list[Sink] = [TraceFile(self.otlp_file)] if self.otlp_file else []
+        return [*sinks, Collector.parse(self.otlp_endpoint, remote=self.otlp_remote)] if self.otlp_endpoint else sinks
 
     def open_folders(self) -> Self:
         """Make the data and runtime folders, 0700. Raises SettingsError if they are not this user's alone."""

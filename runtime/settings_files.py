@@ -27,7 +27,9 @@ PROJECT_MAY_LOWER = frozenset(
         "approval_expiry_s",
     }
 )
-PATHS = frozenset({"data_dir", "runtime_dir", "mirror_dir", "site_key_dir", "passphrase_file", "inventory"})
+PATHS = frozenset(
+    {"data_dir", "runtime_dir", "mirror_dir", "site_key_dir", "passphrase_file", "inventory", "otlp_file"}
+)
 PATH_LISTS = frozenset({"tools", "workflows"})
 
 

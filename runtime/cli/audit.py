@@ -184,6 +184,37 @@ def report(site: Site, run: Annotated[str, typer.Argument(help="A run's id, or h
     print(page(*wait_for(trail(site.settings(), run, payloads=True))), end="")
 
 
+@verb(app, "trace")
+def trace(
+    site: Site,
+    run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="Add it to this file, as one line.")] = None,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="Send it to this OTLP collector.")] = "",
+    content: Annotated[bool, typer.Option("--content", help="Prompts, arguments and results, too.")] = False,
+) -> None:
+    """A run as OpenTelemetry spans, in OTLP's JSON; printed, unless a file or a collector is named.
+
+    Made twice it is the same trace, so what did not get through can be sent again.
+    """
+    from runtime.cli.backend import trail
+    from runtime.diagnostics import say
+    from runtime.traces.otlp import export
+    from runtime.traces.sinks import Collector, TraceFile
+
+    if file and endpoint:
+        raise SettingsError("a trace goes to one place", do="name --file or --endpoint")
+    settings = site.settings()
+    collector = Collector.parse(endpoint, remote=settings.otlp_remote) if endpoint else None
+    _, events = wait_for(trail(settings, run, payloads=True))
+    request = export(events, content=content)
+    sink = TraceFile(file) if file else collector
+    if sink is None:
+        show(request)
+    else:
+        sink.send(request)
+        say(f"the trace of {events[0].event['run']} is at {file or endpoint}")
+
+
 @verb(app, "sql")
 def sql(site: Site, query: Annotated[str, typer.Argument(help="One SELECT.")], json: AsJson = False) -> None:
     """The rows of one SELECT over the tables of the ledger; no files, limited time and memory."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -47,7 +47,7 @@ log = logging.getLogger("bailiwick.conductor")
 
 @dataclass
 class Conductor:
-    """All runs of one core."""
+    """All runs of one core. `on_end` is told of each that has ended, and must return at once."""
 
     ledger: Ledger
     services: Services
@@ -55,6 +55,7 @@ class Conductor:
     tasks: dict[str, asyncio.Task[Scope | None]] = field(default_factory=dict)
     live: dict[str, Waits] = field(default_factory=dict)
     closing: bool = False
+    on_end: Callable[[str], None] = lambda _: None
     queues: Queues = field(init=False)
     _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     HALT_RELEASED = "halt.released"
     WORKFLOW_INSTALLED = "workflow.installed"
     MIRROR_CHANGED = "mirror.changed"
+    TRACES_CHANGED = "traces.changed"
     MODEL_LOADED = "model.loaded"
     MODEL_CALLED = "model.called"
     KEYS_ROTATED = "keys.rotated"
