@@ -72,9 +72,9 @@ class Collector:
             with closing(self._connection()) as connection:
                 headers = {"Content-Type": "application/json", "User-Agent": "bailiwick"}
                 connection.request("POST", self.path, canonical(request), headers)
-                answer = connection.getresponse()
-                said = answer.read(ANSWER_BYTES) if answer.status == OK else b""
-        except (OSError, HTTPException) as error:
+                with connection.getresponse() as answer:
+                    said = answer.read(ANSWER_BYTES) if answer.status == OK else b""
+        except (OSError, HTTPException, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise Unreachable(f"the collector of traces did not answer: {reason}", self.host) from None
         if answer.status != OK:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.settings import Settings
+from runtime.traces.sinks import Collector, TraceFile
 from store.records.errors import SettingsError
 
 
@@ -58,6 +59,9 @@ def test_flag_then_environment_then_project_then_user_then_default(home: Path, m
         "policy = 'lab'",
         "tools = ['evil.toml']",
         "workflows = ['evil.py']",
+        "otlp_endpoint = 'http://127.0.0.1:4318'",
+        "otlp_file = 'traces'",
+        "otlp_remote = true",
         "data_dir = '/tmp/evil'",
         "runtime_dir = '/tmp/evil'",
         "inventory = 'evil.json'",
@@ -238,3 +242,15 @@ def test_a_project_file_sets_no_queue(home: Path) -> None:
     project_file(home, "[queues.reports]\nconcurrency = 100")
     with pytest.raises(SettingsError, match="may not set 'queues'"):
         Settings.load()
+
+
+def test_traces_go_nowhere_unless_said_and_to_this_machine_unless_allowed(home: Path) -> None:
+    assert Settings.load().trace_sinks() == []
+    user_file(home, "otlp_endpoint = 'https://collector.example'")
+    with pytest.raises(SettingsError, match="another machine") as raised:
+        Settings.load()
+    assert "'otlp_endpoint'" in str(raised.value)
+    user_file(home, "otlp_endpoint = 'https://collector.example'\notlp_remote = true\notlp_file = 'traces'")
+    file, collector = Settings.load().trace_sinks()
+    assert file == TraceFile(home / ".config" / "bailiwick" / "traces")
+    assert collector == Collector(True, "collector.example", None, "/v1/traces")
