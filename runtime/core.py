@@ -120,10 +120,7 @@ class Core:
         self.ledger.watch_mirror(self._mirrored)
         self._loaded(world.models)
         self._hearing: asyncio.Task[None] | None = None
-        self._traces: Sender | None = None
-        if sinks := settings.trace_sinks():
-            self._traces = Sender(sinks, self.queries.trail, self._traced)
-            self.conductor.on_end = self._traces.ended
+        self._traces = self._sender(settings)
 
     def hear(self, loads: AsyncIterator[Sequence[Mapping[str, Any]]]) -> None:
         """Record each model that is loaded from now on, until the epoch ends."""
@@ -315,6 +312,15 @@ class Core:
     def _mirrored(self, trouble: str) -> None:
         """Record that checkpoints no longer get to the mirror, or do again. Called by the ledger's writer."""
         self._note(Kind.MIRROR_CHANGED, {"reason": trouble}, decision="failed" if trouble else "restored")
+
+    def _sender(self, settings: Settings) -> Sender | None:
+        """What sends the trace of each run that ends, if the settings say where to."""
+        sinks = settings.trace_sinks()
+        if not sinks:
+            return None
+        sender = Sender(sinks, self.queries.trail, self._traced)
+        self.conductor.on_end = sender.ended
+        return sender
 
     def _traced(self, trouble: str, unsent: int) -> None:
         """Record that traces of runs are not sent, or are again. Called from the sender's thread."""
