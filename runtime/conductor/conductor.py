@@ -206,6 +206,8 @@ class Conductor:
         if error := task.exception():
             log.error("run %s is driven no more: %s", run, type(error).__name__, exc_info=error)
         elif scope := task.result():
+            if scope.ended:
+                self.on_end(run)
             self._after(scope)
 
     def _enter(self, queue: str, ticket: Ticket) -> None:

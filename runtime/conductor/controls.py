@@ -55,6 +55,7 @@ class Controls:
                     ended = {"text": "the run was cancelled", "resolved_by": ""}
                     await self._told(row, Kind.RUN_ENDED, by, ended, "cancelled").durable()
                 self.conductor.services.gate.forget(each)
+                self.conductor.on_end(each)
 
     async def pause(self, run: str, by: User, reason: str) -> None:
         """Stop a run before its next step, and those that it began, until it is resumed by its name."""

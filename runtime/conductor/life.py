@@ -159,6 +159,7 @@ class Life:
         draft = scope.draft(Kind.RUN_ENDED, decision=status, labels=scope.labels)
         await scope.durable(draft, {**payload, "resolved_by": by})
         scope.services.gate.forget(scope.run)
+        scope.ended = True
 
 
 def _input(scope: Scope) -> tuple[Any, ...]:

@@ -133,7 +133,7 @@ class Scope:
     `rights` are the tools that it may use at all (None: any), `dead_letter` is the step that failed too often,
     `patches` what `patched` has answered, `parked` what parks the run and `awaited`
     the runs that it waits for then. `stopping` is the event that told the run to stop before its next step;
-    `ending` says that the runtime ends, `over` that the run does.
+    `ending` says that the runtime ends, `over` that this life of the run does, `ended` that the run has.
     """
 
     run: str
@@ -160,6 +160,7 @@ class Scope:
     stopping: Kind | None = None
     ending: bool = False
     over: bool = False
+    ended: bool = False
 
     def draft(self, kind: Kind, step: str = "", actor: str = "", **facts: Any) -> Draft:
         """A draft with everything that is the same for all events of this run."""
