@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     retention_days: dict[str, Annotated[int, Field(ge=0, le=100_000)]] = Field(
         {}, description="days that content of a retention class is kept until `keys sweep` takes it; 0: for ever"
     )
+    free_space_mb: int = Field(
+        512, ge=0, description="MiB that must be free where the log is before a run starts; open runs go on"
+    )
     tenant: str = Field("local", pattern=NAME)
     unit: str = Field("", pattern=rf"{NAME}|^$", description="business unit; empty: the user's primary group")
     threads: int = Field(0, ge=0, le=1024, description="0: as many as the machine has cores")

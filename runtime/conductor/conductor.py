@@ -19,6 +19,7 @@ from runtime.conductor.life import UNROUTED, Life, lacks
 from runtime.conductor.past import Fork, carried, own
 from runtime.conductor.queues import WINDOW_S, Queues, Ticket
 from runtime.conductor.scope import CORE_VERSION, Done, Scope, Services
+from runtime.conductor.space import check_space
 from runtime.conductor.turns import Turns
 from runtime.conductor.waits import Waits
 from runtime.contract.workflow import Workflow
@@ -68,7 +69,7 @@ class Conductor:
     async def submit(self, submission: Submission, user: User) -> str:
         """Put a submission on disk; its run is driven once it has a place in its queue.
 
-        Raises SettingsError for an unknown workflow or queue.
+        Raises SettingsError for an unknown workflow or queue, Unreachable if there is no space for a new run.
         """
         self.check(submission)
         run = _run_id()
@@ -86,7 +87,11 @@ class Conductor:
     async def begin(
         self, run: str, submission: Submission, user: User, cause: int = 0, more: Mapping[str, Json] | None = None
     ) -> None:
-        """Put a submission on disk under an id that is new, with the event that caused it and whatever tells more."""
+        """Put a submission on disk under an id that is new, with the event that caused it and whatever tells more.
+
+        Raises Unreachable if there is no space for a new run.
+        """
+        self._check_space()
         told = submission.model_dump(mode="json") | dict(more or {})
         event = await self._begin(run, user, trusted(user.tenant, "user"), told, cause=cause)
         self._enter(submission.queue, Ticket(True, event.seq, run, user.tenant, event.time))
@@ -113,7 +118,8 @@ class Conductor:
         return self._came_to(parent, run)
 
     async def fork(self, source: str, at: Fork, user: User) -> str:
-        """Begin a run that has done what another had done until then; the new run's id."""
+        """Begin a run that has done what another had done until then; the new run's id. Raises as `submit`."""
+        self._check_space()
         first = self.ledger.run_events(source)[0]
         submission = self._payload(first)
         run = _run_id()
@@ -287,6 +293,10 @@ class Conductor:
         parent = run.rpartition("-")[0]
         stops = [Kind.RUN_ENDED, Kind.RUN_CANCELLING]
         return bool(parent and self.ledger.events(run=parent, limit=1, kinds=stops))
+
+    def _check_space(self) -> None:
+        """Raise Unreachable if a new run could fill the disk under the open ones."""
+        check_space(self.ledger.folder, self.services.settings.free_space_mb)
 
     def _check(self, name: str) -> None:
         """Raise SettingsError unless a run of this workflow can begin."""
