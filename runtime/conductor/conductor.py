@@ -147,7 +147,8 @@ class Conductor:
         await asyncio.wait([task])
 
     def resume(self, only: str = "") -> list[str]:
-        """Bring back every open run that is not paused, or the one whose id begins like `only`; their ids.
+        """Bring back every open run that is neither paused nor was parked by a restore of the ledger, or the one whose
+        id begins like `only`; their ids.
 
         Each is driven once it has a place in its queue; a run that another began, once that one has. A paused one that
         waits for its place when the runtime ends is paused still.
@@ -160,7 +161,8 @@ class Conductor:
                 raise SettingsError(what, row.run, "see `bailiwick runs show`")
             rows = [row]
         else:
-            rows = [row for row in self.ledger.open_runs() if row.status != "paused"]
+            kept = self.ledger.held_back()
+            rows = [row for row in self.ledger.open_runs() if row.status != "paused" and row.run not in kept]
         for row in sorted(rows, key=lambda row: not row.begun):
             self._bring_back(row)
         return [row.run for row in rows]
@@ -282,7 +284,7 @@ class Conductor:
         for run in (parent, *([scope.run] if any(map(self._over, scope.awaited)) else [])):
             if run and run not in self.tasks and not self.closing:
                 row = self.ledger.find_run(run)
-                if row.status == "parked":
+                if row.status == "parked" and run not in self.ledger.held_back():
                     self._bring_back(row)
 
     def _over(self, run: str) -> bool:

@@ -12,6 +12,8 @@
     keeper    legal holds, shredding, the sweep of what is out of date
     schema    the tables, as projections of an event's fields
     reader    events and runs out of the tables
+    backup    copies of a ledger at one event; `copies` opens them
+    restore   puts one in a ledger's place; `replaced` is what that one still told, `gap` the event that says so
     verify    recompute everything and compare; `contents` does so for the archive
     database  the file and the keystore beside it, opened; `upgrade` converts those of version 0.1
     query     one SELECT of an auditor, run by `sandbox` in a process of its own

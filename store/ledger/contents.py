@@ -17,7 +17,7 @@ from store.records.errors import BailiwickError, SettingsError
 from store.verify import tombstone
 
 if TYPE_CHECKING:
-    from store.ledger.ledger import Ledger
+    from store.ledger.copies import Opened
 
 PAGE = 16
 """Payloads in memory at a time: one may be large."""
@@ -33,7 +33,7 @@ class Said(Protocol):
 class Contents:
     """The archive of a ledger, as verification goes through it. `destroyed` and `locked` are known after `problems`."""
 
-    def __init__(self, ledger: "Ledger") -> None:
+    def __init__(self, ledger: "Opened") -> None:
         self._ledger = ledger
         self.destroyed = 0
         self.locked = ""

@@ -17,6 +17,7 @@ from store.keys.site_key import Site
 from store.ledger.archive import Archive
 from store.ledger.database import KEYS, earlier_key, open_for_reading, open_for_writing, prepare_folder
 from store.ledger.errors import LedgerFailed
+from store.ledger.gap import gaps, held_back
 from store.ledger.keeper import Keeper
 from store.ledger.lock import FolderLock
 from store.ledger.mirror import Mirror
@@ -70,8 +71,9 @@ class Ledger:
         read_only: bool,
         mirror: Path | None,
         unsigned: bool,
+        above: int = 0,
     ) -> None:
-        """`unsigned`: an earlier version wrote it, which signed nothing."""
+        """`unsigned`: an earlier version wrote it, which signed nothing. `above` as for `open`."""
         self.folder = folder
         self.read_only = read_only
         self.mirror = Mirror(mirror) if mirror else None
@@ -86,7 +88,7 @@ class Ledger:
         self._sealing = threading.Lock()
         last, epoch = self.reader.last_seq(), self.reader.last_epoch()
         self._watermark = Watermark(last)
-        self._sealer = Sealer(last, epoch + 1, {} if read_only else self.reader.heads())
+        self._sealer = Sealer(last, max(epoch, above) + 1, {} if read_only else self.reader.heads())
         self.proofs = Proofs(self.reader, self._signing_key, self.last_seq, str(folder))
         self._writer = None if read_only else self._start()
         if self._writer:
@@ -96,11 +98,18 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, folder: Path, *, read_only: bool = False, mirror: Path | None = None, site: Site | None = None
+        cls,
+        folder: Path,
+        *,
+        read_only: bool = False,
+        mirror: Path | None = None,
+        site: Site | None = None,
+        above: int = 0,
     ) -> "Ledger":
         """Open the ledger in `folder`, and make it if it is not there; read-only, it starts and writes nothing.
 
-        `mirror` is a folder for the checkpoints; `site` says where the site key is, if not in the data folder. Raises
+        `mirror` is a folder for the checkpoints; `site` says where the site key is, if not in the data folder; the new
+        epoch is above the one that `above` names, which the ledger may know nothing of. Raises
         Unreachable if another process has the ledger, SettingsError if a folder cannot be used, IntegrityError if what
         is there is no ledger of this version, or not what was signed; for writing, Locked if the site key is missing.
         """
@@ -114,7 +123,8 @@ class Ledger:
                 connection, keystore = open_for_reading(folder, site)
             else:
                 connection, keystore, unsigned = open_for_writing(folder, site)
-            ledger = cls(folder, lock, connection, keystore, read_only=read_only, mirror=mirror, unsigned=unsigned)
+            told = {"read_only": read_only, "unsigned": unsigned}
+            ledger = cls(folder, lock, connection, keystore, mirror=mirror, above=above, **told)
         except BaseException:
             if connection:
                 connection.close()
@@ -204,6 +214,10 @@ class Ledger:
         """How many runs have been submitted and have not ended."""
         return self.reader.count_open()
 
+    def held_back(self) -> set[str]:
+        """The open runs that a restore has parked and nobody has resumed since: none of them goes on by itself."""
+        return held_back(self.reader)
+
     def find_run(self, beginning: str) -> RunRow:
         """The one run whose id begins so. Raises SettingsError if there is none, or more than one."""
         return self.reader.find_run(beginning)
@@ -253,7 +267,7 @@ class Ledger:
         if self.mirror:
             self.mirror.check()
             key = Key(self.proofs.name, self.proofs.public)
-            self.proofs.agree_with(self.mirror.checkpoints(key, newest_only=True))
+            self.proofs.agree_with(self.mirror.checkpoints(key, newest_only=True, gaps=gaps(self.reader)))
         first, last = self.reader.first_hash(), self.reader.checkpoint()
         notary = Notary(tree, self._signing_key, first, last[0] if last else 0)
         writer = Writer(self._connection, self._watermark, notary, tiles, self._keep, str(self.folder))

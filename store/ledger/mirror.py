@@ -7,11 +7,12 @@ before a checkpoint that stands here is found even if the database was rewritten
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from store.keys.files import sync_folder
+from store.ledger.gap import Gap
 from store.records.errors import IntegrityError, SettingsError, Unreachable
 from store.verify import LARGEST_NOTE, Checkpoint, Invalid, Key, open_checkpoint
 
@@ -52,26 +53,25 @@ class Mirror:
         if new:
             sync_folder(self.folder)
 
-    def checkpoints(self, key: Key, newest_only: bool = False) -> list[Checkpoint]:
+    def checkpoints(self, key: Key, newest_only: bool = False, gaps: Sequence[Gap] = ()) -> list[Checkpoint]:
         """Those of the log that `key` signs, the smallest first; of the end of each day only, if so asked.
 
+        Without those that a restore has left behind: of a size in one of `gaps`, and kept before one of fewer events.
         Also those that this key has signed under another origin: no other log has it. Lines that are none (torn, or
         another ledger's) are passed over. Raises IntegrityError if there is one of this log under another key,
         Unreachable if the folder cannot be read.
         """
-        found: list[Checkpoint] = []
         try:
             if not self.folder.is_dir():
                 raise FileNotFoundError(2, "No such folder")
-            for path in sorted(self.folder.glob(PATTERN)):
-                if path.is_file():
-                    signed = list(_signed(path, key, TAIL_BYTES if newest_only else 0))
-                    found += sorted(signed, key=_size)[-1:] if newest_only else signed
+            paths = [path for path in sorted(self.folder.glob(PATTERN)) if path.is_file()]
+            days = [list(_signed(path, key, TAIL_BYTES if newest_only else 0)) for path in paths]
         except OSError as error:
             raise Unreachable(
                 f"the mirror of checkpoints cannot be read: {error.strerror}", str(self.folder), "mount it"
             ) from None
-        return sorted(found, key=_size)
+        standing = (sorted(day, key=_size) for day in _standing(days, gaps))
+        return sorted((each for day in standing for each in (day[-1:] if newest_only else day)), key=_size)
 
 
 def _signed(path: Path, key: Key, tail: int) -> Iterator[Checkpoint]:
@@ -91,6 +91,18 @@ def _signed(path: Path, key: Key, tail: int) -> Iterator[Checkpoint]:
                     ) from None
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue
+
+
+def _standing(days: Sequence[Sequence[Checkpoint]], gaps: Sequence[Gap]) -> Iterator[list[Checkpoint]]:
+    """Each day's checkpoints, the newest day first, without what was left behind when the ledger went back."""
+    least = 2**63
+    for day in reversed(days):
+        standing = []
+        for each in reversed(day):
+            if each.size <= least or not any(gap.left(each.size) for gap in gaps):
+                standing.append(each)
+            least = min(least, each.size)
+        yield standing
 
 
 def _size(checkpoint: Checkpoint) -> int:

@@ -5,6 +5,7 @@ Whoever gets one needs only `store.verify` and the public key to check it.
 
 from collections.abc import Callable, Sequence
 
+from store.ledger.gap import gaps
 from store.ledger.notary import origin, public_key
 from store.ledger.reader import Reader
 from store.ledger.tiles import resume
@@ -121,9 +122,13 @@ class Proofs:
     def _continues(self, old: Checkpoint, what: str) -> None:
         size = self._last()
         if old.size > size:
-            raise IntegrityError(f"{what} signed {old.size} events, and there are {size}", self._where, RESTORE)
-        if self._grown(old.size).root(old.size) != old.root:
-            raise IntegrityError(f"the first {old.size} events are not those that {what} signed", self._where, RESTORE)
+            problem = f"{what} signed {old.size} events, and there are {size}"
+        elif self._grown(old.size).root(old.size) != old.root:
+            problem = f"the first {old.size} events are not those that {what} signed"
+        else:
+            return
+        said = [str(gap) for gap in gaps(self._reader) if gap.left(old.size)]
+        raise IntegrityError(problem, self._where, said[-1] if said else RESTORE)
 
     def _newest(self, covering: int) -> tuple[Checkpoint, str]:
         """A checkpoint that covers so many events, and its note: the last that was looked at, or the newest."""

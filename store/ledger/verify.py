@@ -15,7 +15,8 @@ import duckdb
 
 from store.ledger import schema
 from store.ledger.contents import Contents
-from store.ledger.ledger import Ledger
+from store.ledger.copies import Opened
+from store.ledger.gap import gaps
 from store.ledger.notary import origin
 from store.ledger.tree import Tile, Tree
 from store.records.canonical import EXACT, Json, canonical, canonical_names, parse, sha256
@@ -89,7 +90,7 @@ class Chain:
 class Signed:
     """What must hold between the events and what was signed over them. Fed with their bytes, in order."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, ledger: Opened) -> None:
         self._cursor = cursor
         self._public = ledger.proofs.public
         self._kept, self._unread = _mirrored(ledger)
@@ -164,11 +165,13 @@ class Signed:
             yield f"tile {tile.number} of level {tile.level} is not that of the events below it"
 
 
-def _mirrored(ledger: Ledger) -> tuple[list[Checkpoint], str]:
+def _mirrored(ledger: Opened) -> tuple[list[Checkpoint], str]:
     """The checkpoints in the mirror, the largest first, and why they cannot be read."""
     try:
+        if ledger.mirror is None:
+            return [], ""
         key = Key(ledger.proofs.name, ledger.proofs.public)
-        return ledger.mirror.checkpoints(key)[::-1] if ledger.mirror else [], ""
+        return ledger.mirror.checkpoints(key, gaps=gaps(ledger.reader))[::-1], ""
     except (Unreachable, IntegrityError) as error:
         return [], str(error)
 
@@ -177,7 +180,7 @@ def _not_stored(level: int, number: int) -> bytes:
     raise IntegrityError(f"tile {number} of level {level} was not computed")
 
 
-def verify(ledger: Ledger) -> Verification:
+def verify(ledger: Opened) -> Verification:
     """Recompute everything in one snapshot. Works beside a running writer; takes about a second per 30,000 events."""
     problems: list[str] = []
     count = more = covered = 0

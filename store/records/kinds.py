@@ -40,6 +40,8 @@ class Kind(StrEnum):
     WORKFLOW_INSTALLED = "workflow.installed"
     MIRROR_CHANGED = "mirror.changed"
     TRACES_CHANGED = "traces.changed"
+    LEDGER_BACKED_UP = "ledger.backed-up"
+    LEDGER_RESTORED = "ledger.restored"
     MODEL_LOADED = "model.loaded"
     MODEL_CALLED = "model.called"
     KEYS_ROTATED = "keys.rotated"
