@@ -24,6 +24,7 @@ from runtime.gate.policy import Policy
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
+    BackupView,
     ContentScope,
     EventView,
     ForkView,
@@ -35,6 +36,7 @@ from runtime.gateway.messages import (
     ScheduleChange,
     ScheduleSpec,
     ScheduleView,
+    StorageView,
     Submission,
     TableView,
     VerifyView,
@@ -43,6 +45,7 @@ from runtime.keeping import Keeping
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
 from runtime.site_key import site
+from runtime.storing import Storing
 from runtime.traces.sender import Sender
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json
@@ -217,6 +220,10 @@ class Core:
         """As Queries.checkpoint."""
         return await self.queries.checkpoint(since)
 
+    async def storage(self) -> StorageView:
+        """As Queries.storage."""
+        return await self.queries.storage()
+
     async def waiting(self) -> list[ApprovalView]:
         """The approvals that wait for a person."""
         return [ApprovalView(**entry.view, since=entry.since) for entry in self.approvals.waiting.values()]
@@ -267,6 +274,10 @@ class Core:
     async def change_schedule(self, name: str, change: ScheduleChange, user: User) -> None:
         """As Schedules.change."""
         await self.schedules.change(name, change, user)
+
+    async def backup(self, folder: str, user: User) -> BackupView:
+        """As Verbs.backup."""
+        return await Storing(self.ledger, user).backup(folder)
 
     async def ended(self, run: str) -> RunView:
         """Wait until a run has ended or is parked."""

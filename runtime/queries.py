@@ -6,7 +6,8 @@ The ledger is asked in a thread, so that an event loop which has more to do is n
 import asyncio
 from typing import Literal
 
-from runtime.gateway.messages import EventView, ProofView, RunView, TableView, VerifyView
+from runtime.gateway.messages import EventView, ProofView, RunView, StorageView, TableView, VerifyView
+from runtime.storing import storage
 from store.keys.errors import Locked, Shredded
 from store.ledger.ledger import Ledger
 from store.ledger.reader import RunRow
@@ -71,6 +72,10 @@ class LedgerQueries:
         return await asyncio.to_thread(
             lambda: self._signed(proofs.checkpoint() if since is None else proofs.since(since))
         )
+
+    async def storage(self) -> StorageView:
+        """What takes space, and how fast it grows."""
+        return await storage(self._ledger)
 
     def _signed(self, text: str) -> ProofView:
         key = self._ledger.proofs.key

@@ -9,6 +9,7 @@ from runtime.actors.core import CoreHandle
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
+    BackupView,
     ContentScope,
     EventView,
     ForkView,
@@ -21,6 +22,7 @@ from runtime.gateway.messages import (
     ScheduleSpec,
     ScheduleView,
     StatusView,
+    StorageView,
     Submission,
     TableView,
     VerifyView,
@@ -80,6 +82,10 @@ class CoreVerbs:
     async def checkpoint(self, since: str | None = None) -> ProofView:
         proof: ProofView = await self._query("checkpoint", since)
         return proof
+
+    async def storage(self) -> StorageView:
+        view: StorageView = await self._query("storage")
+        return view
 
     async def approvals(self) -> list[ApprovalView]:
         views: list[ApprovalView] = await self._query("waiting")
@@ -150,6 +156,10 @@ class CoreVerbs:
     async def sweep(self, dry_run: bool = False) -> list[GoneView]:
         gone: list[GoneView] = await self._once("sweep", dry_run, self.user)
         return gone
+
+    async def backup(self, folder: str) -> BackupView:
+        view: BackupView = await self._once("backup", folder, self.user)
+        return view
 
     async def stop(self) -> None:
         self.kernel.request_stop()

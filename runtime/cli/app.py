@@ -28,6 +28,7 @@ from runtime.cli import (
     runs,
     schedules,
     service,
+    storage,
     task,
     tools,
     workflows,
@@ -52,7 +53,7 @@ NOUNS = {
     "models": models,
     "policy": policy,
 }
-VERBS = (demo, task, queues, service, halt, identity, doctor)
+VERBS = (demo, task, queues, service, halt, storage, identity, doctor)
 
 
 class Root(TyperGroup):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runtime.gateway.messages import EventView, RunView
     from runtime.keeping import Keeping
     from runtime.settings import Settings
+    from runtime.storing import Storing
     from store.ledger.ledger import Ledger
 
 
@@ -56,6 +57,21 @@ async def keeping(settings: "Settings") -> AsyncIterator["Keeping | Client"]:
 
     with writable(settings) as ledger:
         yield Keeping(ledger, settings.retention_days, settings.user)
+
+
+@asynccontextmanager
+async def storing(settings: "Settings") -> AsyncIterator["Storing | Client"]:
+    """What makes backups: as `keeping`."""
+    from runtime.gateway.paths import listening
+
+    if listening(settings.socket):
+        async with client(settings) as connected:
+            yield connected
+        return
+    from runtime.storing import Storing
+
+    with writable(settings) as ledger:
+        yield Storing(ledger, settings.user)
 
 
 @contextmanager

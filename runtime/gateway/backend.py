@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from runtime.gateway.messages import (
     Answer,
     ApprovalView,
+    BackupView,
     ContentScope,
     EventView,
     ForkView,
@@ -22,6 +23,7 @@ from runtime.gateway.messages import (
     ScheduleSpec,
     ScheduleView,
     StatusView,
+    StorageView,
     Submission,
     TableView,
     VerifyView,
@@ -61,6 +63,10 @@ class Queries(Protocol):
         Raises SettingsError if `since` is no checkpoint of this ledger, IntegrityError if the ledger does not continue
         it.
         """
+        ...
+
+    async def storage(self) -> StorageView:
+        """What takes space, and how fast it grows."""
         ...
 
 
@@ -141,6 +147,10 @@ class Verbs(Queries, Protocol):
 
     async def sweep(self, dry_run: bool = False) -> list[GoneView]:
         """Take away what is older than its class is kept; what went, or would. Raises Denied."""
+        ...
+
+    async def backup(self, folder: str) -> BackupView:
+        """Copy the ledger to a folder that is not there yet, and verify it. Raises SettingsError, Denied."""
         ...
 
     async def status(self) -> StatusView:

@@ -162,6 +162,43 @@ class GoneView(Wire):
     events: tuple[int, ...] = ()
 
 
+class TableUse(Wire):
+    """A table of the log's database: its rows, and the bytes of its blocks."""
+
+    table: str
+    rows: int
+    bytes: int
+
+
+class ContentUse(Wire):
+    """Content of a tenant in a retention class (`?`: its key is not there), and its encrypted bytes."""
+
+    tenant: str
+    retention: str
+    payloads: int
+    bytes: int
+
+
+class StorageView(Wire):
+    """What takes space, in bytes, by table, content and kind of file; as store/ledger/storage.py has it."""
+
+    folder: str
+    tables: tuple[TableUse, ...]
+    content: tuple[ContentUse, ...]
+    files: dict[str, int]
+    free: int
+    events_per_day: float
+    bytes_per_day: float
+    full_in_days: float | None = None
+
+
+class BackupView(Wire):
+    """A backup that was made and verified: its events, and the signed checkpoint over them."""
+
+    events: int
+    checkpoint: str
+
+
 class TableView(Wire):
     """The rows of a query. `truncated` says that there are more."""
 

@@ -70,9 +70,15 @@ def back_up(ledger: Ledger, folder: Path, tenant: str, by: str) -> BackedUp:
         raise SettingsError(f"the backup cannot be written: {reason}", str(folder), "choose another place") from None
     signed = open_checkpoint(note, ledger.proofs.key)
     payload: Json = {"folder": str(folder), "checkpoint": note}
-    facts = {"cause": signed.size, "step": str(signed.size), "fingerprint": signed.root.hex()}
     draft = Draft(
-        kind=Kind.LEDGER_BACKED_UP, tenant=tenant, actor="keeper", actor_version=VERSION, principal=by, **facts
+        kind=Kind.LEDGER_BACKED_UP,
+        tenant=tenant,
+        actor="keeper",
+        actor_version=VERSION,
+        principal=by,
+        cause=signed.size,
+        step=str(signed.size),
+        fingerprint=signed.root.hex(),
     )
     ledger.append(draft, payload).wait()
     return BackedUp(signed.size, note)

@@ -21,6 +21,7 @@ from runtime.identity import user_of_uid
 from runtime.keeping import Keeping
 from runtime.queries import LedgerQueries
 from runtime.settings import Settings
+from runtime.storing import Storing
 from store.ledger.ledger import Ledger
 from store.records.identity import User
 
@@ -31,6 +32,7 @@ class Verbs(LedgerQueries):
     def __init__(self, ledger: Ledger, user: User) -> None:
         super().__init__(ledger)
         keeping = Keeping(ledger, {}, user)
+        self.backup = Storing(ledger, user).backup
         self.hold, self.end_hold, self.shred, self.sweep = keeping.hold, keeping.end_hold, keeping.shred, keeping.sweep
 
     async def queues(self) -> list[QueueView]:
