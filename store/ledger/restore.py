@@ -107,8 +107,8 @@ def _restored(backup: Path, data: Path, site: Site, tenant: str, by: str, mirror
         parked = _park(ledger, gap, by)
         closed = _closed(ledger)
     aside = _take_over(staging / DATABASE, data)
-    if mirror:  # from here on, what it has of more events is of what was left behind
-        mirror.keep(known.note, datetime.now(UTC).replace(tzinfo=None))
+    if mirror:
+        _tell(mirror, known.note)
     signed, trouble = known.largest.size, known.before.trouble
     return Restored(known.kept, signed, gap.seq, gap.epoch, parked, destroyed, closed, aside, trouble)
 
@@ -163,6 +163,15 @@ def _say(ledger: Ledger, known: _Known, tenant: str, by: str) -> Event:
     )
     before = {"events": known.before.events, "epoch": known.before.epoch, "trouble": known.before.trouble}
     return ledger.append(draft, {"checkpoint": known.note, "replaced": before}).wait()
+
+
+def _tell(mirror: Mirror, note: str) -> None:
+    """Have the backup's checkpoint in the mirror: what stands before it, of more events, was left behind."""
+    try:
+        mirror.keep(note, datetime.now(UTC).replace(tzinfo=None))
+    except OSError as error:
+        what = f"the backup is in its place, but the mirror could not be told: {error.strerror}"
+        raise SettingsError(what, str(mirror.folder), "restore it once more when the mirror can be written") from None
 
 
 def _destroy_again(ledger: Ledger, before: Replaced, by: str) -> int:

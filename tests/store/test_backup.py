@@ -11,6 +11,7 @@ import pytest
 
 from store.keys.scope import Scope
 from store.keys.site_key import Site
+from store.ledger import restore as module
 from store.ledger.backup import back_up
 from store.ledger.errors import LedgerFailed
 from store.ledger.gap import held_back
@@ -287,3 +288,66 @@ def test_a_restore_is_refused_where_it_would_do_harm(
         other.append(draft()).wait()
     with pytest.raises(IntegrityError, match="the backup is not what was recorded"):
         go_back(tmp_path / "other", place)
+
+
+def test_what_was_shredded_before_does_not_travel(folder: Path, draft: MakeDraft, place: Path) -> None:
+    with Ledger.open(folder) as ledger:
+        event = ledger.append(draft(principal="ada"), {"text": SAID * 50}).wait()
+        ledger.append(draft(principal="bob"), {"text": "bob's"}).wait()
+        sealed = bytes(ledger.reader.payload(event.payload).data)
+    with Ledger.open(folder) as ledger:
+        assert sealed in (folder / "ledger.duckdb").read_bytes()
+        ledger.keeper.shred(Scope("acme", "ada"), "root")
+    assert sealed in (folder / "ledger.duckdb").read_bytes()  # DuckDB leaves it, encrypted, in its file
+    with Ledger.open(folder) as ledger:
+        back_up(ledger, place, "acme", "root")
+    assert sealed not in (place / "ledger.duckdb").read_bytes()
+
+
+@pytest.mark.parametrize("step", ["_stage", "_known", "_say", "_park", "_take_over", "sync_folder", "_tell"])
+def test_a_restore_that_was_interrupted_leaves_one_log_and_can_be_done_again(
+    folder: Path, draft: MakeDraft, place: Path, mirror: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Ledger.open(folder, mirror=mirror) as ledger:
+        run(ledger, draft, "r1", Kind.RUN_SUBMITTED)
+        back_up(ledger, place, "acme", "root")
+        last = ledger.last_seq()
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(module, step, stopped)
+        interrupted.setattr(module.shutil, "rmtree", lambda *_, **__: None)  # a crash would clean nothing up
+        with pytest.raises(KeyboardInterrupt):
+            go_back(folder, place, mirror=mirror)
+    if step != "_tell":
+        with Ledger.open(folder, mirror=mirror) as ledger:
+            assert ledger.last_seq() == last
+    done = go_back(folder, place, mirror=mirror)
+    assert (done.kept, done.parked) == (1, ("r1",))
+    with Ledger.open(folder, mirror=mirror) as ledger:
+        assert verify(ledger).ok
+    assert not (folder / "restoring").exists()
+
+
+def test_a_mirror_that_was_away_or_full_is_not_passed_over_later(
+    folder: Path, draft: MakeDraft, place: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Ledger.open(folder, mirror=mirror) as ledger:
+        ledger.append(draft())
+        back_up(ledger, place, "acme", "root")
+    assert go_back(folder, place).signed == 2  # the old ledger tells
+    with Ledger.open(folder) as ledger:
+        assert ledger.last_seq() == 2
+    with pytest.raises(IntegrityError, match="that a mirrored checkpoint signed"):
+        Ledger.open(folder, mirror=mirror)
+    with monkeypatch.context() as trouble:
+        trouble.setattr(module.Mirror, "keep", full)
+        with pytest.raises(SettingsError, match="the mirror could not be told: No space left"):
+            go_back(folder, place, mirror=mirror)
+    go_back(folder, place, mirror=mirror)
+    with Ledger.open(folder, mirror=mirror) as ledger:
+        assert verify(ledger).ok
