@@ -3,8 +3,9 @@
 A schedule is an event, and so is whatever is done to it. A firing is one event too, the run's `run.submitted`, whose
 cause is the schedule's: there are no two writes that a crash could come between. The run's id follows from the
 schedule's name and the time, so that no time fires twice, whatever the clock does. Of the firings that a downtime made
-late only the last is made up for. A run that still goes on when the next is due does not hold it up: that is what
-queues are for. A schedule that fired while the clock was ahead fires again once that time is past.
+late only the last is made up for, and none that a restore of the ledger may have forgotten. A run that still goes on
+when the next is due does not hold it up: that is what queues are for. A schedule that fired while the clock was ahead
+fires again once that time is past.
 """
 
 import asyncio
@@ -184,6 +185,9 @@ class Schedules:
             if schedule := found.get(event.cause):
                 schedule.run, schedule.due = event.run, _due_of(event.run)
                 schedule.after = max(schedule.after, schedule.due)
+        for event in ledger.events(kinds=(Kind.LEDGER_RESTORED,), limit=EVERYTHING):
+            for schedule in found.values():  # what came before it may have fired after the backup
+                schedule.after = max(schedule.after, datetime.fromisoformat(event.time))
 
     def _take(self, event: Event, payload: Json, found: dict[int, Schedule]) -> None:
         if event.kind == Kind.SCHEDULE_SET:

@@ -1,6 +1,7 @@
 """Runs after a restore of the ledger: none goes on by itself, and one that a person resumes does."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 
 from runtime.contract.run import Run
 from runtime.contract.workflow import Workflow
+from runtime.gateway.messages import ScheduleSpec
 from store.keys.site_key import Site
 from store.ledger.backup import back_up
 from store.ledger.restore import restore
@@ -62,3 +64,22 @@ async def test_no_open_run_goes_on_before_a_person_resumes_it(live: Any, site: A
         assert life.core.ledger.open_runs() == []
     async with live(*FLOWS) as life:
         assert life.core.ledger.held_back() == set()
+
+
+async def test_a_schedule_makes_up_for_nothing_that_may_have_fired_after_the_backup(
+    live: Any, site: Any, tmp_path: Path
+) -> None:
+    backup, now = tmp_path / "backup", datetime.now(UTC)
+    async with live(*FLOWS) as life:
+        life.core.schedules.clock = lambda: now - timedelta(days=2)
+        spec = ScheduleSpec(name="hourly", cron="0 * * * *", zone="UTC", workflow="restart", task="restart it")
+        await life.core.add_schedule(spec, life.user)
+        await asyncio.to_thread(back_up, life.core.ledger, backup, "local", "root")
+    restore(backup, site.folder, Site(site.folder / "keys"), "local", "root", replace=True)
+    async with live(*FLOWS) as life:
+        life.core.schedules.clock = lambda: now
+        await life.core.schedules.fire()
+        assert await life.core.runs(5) == []
+        life.core.schedules.clock = lambda: now + timedelta(hours=2)
+        await life.core.schedules.fire()
+        assert len(await life.core.runs(5)) == 1
