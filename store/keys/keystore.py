@@ -147,10 +147,14 @@ class Keystore:
     def shred(self, scope: Scope, by: str) -> list[Record]:
         """Destroy the data keys of a scope. Their records; they are pending, for `by`, until they are settled."""
         with self._lock:
-            gone = [record for record in self.records.values() if scope.covers(record.owner)]
+            gone = self.covered(scope)
             if gone:
                 self._without([record.id for record in gone], {record.id: (record, by) for record in gone})
             return gone
+
+    def covered(self, scope: Scope) -> list[Record]:
+        """The data keys of a scope."""
+        return [record for record in self.records.values() if scope.covers(record.owner)]
 
     def drop(self, ids: Iterable[str]) -> None:
         """Destroy data keys under which there is nothing any more."""

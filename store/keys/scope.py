@@ -1,12 +1,12 @@
 """Whose content a key is for, and what an order to keep or to destroy is about. Names only: nothing secret."""
 
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from store.records.errors import SettingsError
 
-NAME_LIMIT = 128
-"""Characters of a user's or a class's name in an order: an event has room for both, spelled out."""
+NAME_LIMIT = 512
+"""Characters of a name, which is as many as an event's have."""
 ANY = "*"
 
 
@@ -28,7 +28,7 @@ class Scope:
     retention: str | None = None
 
     def check(self) -> None:
-        """Raise SettingsError unless these are names that an event can hold."""
+        """Raise SettingsError unless these are names that somebody's content can have."""
         for name in (self.tenant, self.user, self.retention):
             if name is not None and (len(name) > NAME_LIMIT or not name.isprintable()):
                 raise SettingsError(f"a name has at most {NAME_LIMIT} printable characters", name[:NAME_LIMIT])
@@ -51,8 +51,8 @@ class Scope:
 
     @property
     def path(self) -> str:
-        """User and class as an event's step names them: quoted, `*` for any."""
-        return "/".join(ANY if name is None else quote(name, safe="") for name in (self.user, self.retention))
+        """User and class as an event's step names them: `*` for any, and what could be mistaken quoted."""
+        return "/".join(ANY if name is None else _quoted(name) for name in (self.user, self.retention))
 
     @classmethod
     def parse(cls, tenant: str, path: str) -> "Scope":
@@ -67,3 +67,10 @@ class Scope:
         if self.retention is not None:
             parts.append(f"class {self.retention}")
         return ", ".join(parts)
+
+
+def _quoted(name: str) -> str:
+    """As `unquote` reads it. Letters of any script stay one character each."""
+    for each in ("%", "/", ANY):
+        name = name.replace(each, f"%{ord(each):02X}")
+    return name

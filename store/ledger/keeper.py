@@ -14,6 +14,7 @@ from store.keys.data_key import Record
 from store.keys.scope import Owner, Scope
 from store.keys.site_key import Site
 from store.keys.source import Source
+from store.ledger.sealer import NAME_LIMIT, check
 from store.records.canonical import Json
 from store.records.errors import Denied, IntegrityError, SettingsError
 from store.records.event import Draft, Event
@@ -86,6 +87,8 @@ class Keeper:
         scope.check()
         if not reason.strip():
             raise SettingsError("a hold needs a reason")
+        if len(scope.path) > NAME_LIMIT:
+            raise SettingsError("an event cannot hold so long a name", str(scope), "hold the tenant's, or the class's")
         with self._lock:
             if any(hold.scope == scope for hold in self.holds()):
                 raise SettingsError("it is held already", str(scope))
@@ -106,6 +109,8 @@ class Keeper:
         scope.check()
         with self._lock:
             self._refuse_held(scope)
+            for record in self._keys.covered(scope):
+                check(_tombstone(record, by, ()))  # afterwards it would be too late to find that it cannot be said
             records = self._keys.shred(scope, by)
             if not records:
                 raise SettingsError("there is no content", str(scope), "`bailiwick keys list` shows whose there is")
@@ -187,15 +192,15 @@ class Keeper:
         return told
 
     def _entomb(self, record: Record, by: str) -> Gone:
-        owner = record.owner
-        scope = Scope(owner.tenant, owner.user, owner.retention)
-        step = f"{scope.path}/{record.id}"
+        scope = _scope(record)
         reader = self._ledger.reader
+        step = _tombstone(record, by, ()).step
         said = reader.rows("SELECT seq FROM events WHERE kind = ? AND step = ?", str(Kind.KEYS_SHREDDED), step)
         if said:
             return Gone(scope, 0, 1, (said[0][0],))
         ids = [row[0] for row in reader.rows("SELECT id FROM payloads WHERE key = ?", record.id)]
-        event = self._log(Kind.KEYS_SHREDDED, scope, by, {"payloads": len(ids)}, ids, step)
+        payload = {"payloads": len(ids), "user": scope.user, "class": scope.retention}
+        event = self._ledger.append(_tombstone(record, by, ids), payload, erases=sorted(ids)).wait()
         return Gone(scope, len(ids), 1, (event.seq,))
 
     def _drop_empty(self) -> None:
@@ -206,17 +211,30 @@ class Keeper:
         self, kind: Kind, scope: Scope, by: str, payload: Json, erases: Iterable[str] | None = None, step: str = ""
     ) -> Event:
         """An event of the scope's tenant, on disk when this returns. Names stand in it; free text in its payload."""
-        ids = None if erases is None else sorted(erases)
-        draft = Draft(
-            kind=kind,
-            tenant=scope.tenant,
-            actor="keeper",
-            actor_version=VERSION,
-            principal=by,
-            step=step or scope.path,
-            fingerprint="" if ids is None else tombstone(ids),
-        )
-        return self._ledger.append(draft, payload, erases=ids or ()).wait()
+        draft = _draft(kind, scope.tenant, by, step or scope.path, erases)
+        return self._ledger.append(draft, payload, erases=sorted(erases or ())).wait()
+
+
+def _draft(kind: Kind, tenant: str, by: str, step: str, erases: Iterable[str] | None) -> Draft:
+    return Draft(
+        kind=kind,
+        tenant=tenant,
+        actor="keeper",
+        actor_version=VERSION,
+        principal=by,
+        step=step,
+        fingerprint="" if erases is None else tombstone(erases),
+    )
+
+
+def _tombstone(record: Record, by: str, ids: Iterable[str]) -> Draft:
+    """What says that a key is no more: its scope and its id, or its id alone where a name leaves no room."""
+    step = f"{_scope(record).path}/{record.id}"
+    return _draft(Kind.KEYS_SHREDDED, record.owner.tenant, by, step if len(step) <= NAME_LIMIT else record.id, ids)
+
+
+def _scope(record: Record) -> Scope:
+    return Scope(record.owner.tenant, record.owner.user, record.owner.retention)
 
 
 def _held(holds: Iterable[Hold], owner: Owner) -> bool:

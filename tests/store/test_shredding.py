@@ -17,7 +17,7 @@ from store.keys.scope import Owner, Scope
 from store.keys.site_key import Site
 from store.ledger.ledger import Ledger
 from store.ledger.verify import verify
-from store.records.errors import Denied, IntegrityError, SettingsError
+from store.records.errors import BailiwickError, Denied, IntegrityError, SettingsError
 from store.records.kinds import Kind
 
 SECRET = "the patient in room 12 is called Ophelia Krantz"
@@ -122,11 +122,41 @@ def test_what_is_held_is_not_shredded_and_the_hold_is_named(ledger, draft) -> No
 
 def test_a_scope_without_content_and_names_that_are_none_are_refused(ledger, draft) -> None:
     said(ledger, draft, "ada")
-    for scope in (Scope("acme", "eve"), Scope("nobody"), Scope(""), Scope("acme", "a\nb"), Scope("acme", "x" * 200)):
+    for scope in (Scope("acme", "eve"), Scope("nobody"), Scope(""), Scope("acme", "a\nb"), Scope("acme", "x" * 600)):
         with pytest.raises(SettingsError):
             ledger.keeper.shred(scope, "root")
     with pytest.raises(SettingsError, match="reason"):
         ledger.keeper.hold(Scope("acme"), "counsel", " ")
+
+
+@pytest.mark.parametrize("user", ["Ж" * 90, "%/*" * 100, "u" * 512])
+def test_no_name_that_content_can_have_keeps_it_from_being_held_or_shredded(folder: Path, draft, user: str) -> None:
+    with Ledger.open(folder) as ledger:
+        said(ledger, draft, user)
+        try:
+            ledger.keeper.hold(Scope("acme", user), "counsel", "case 17")
+            assert [hold.scope for hold in ledger.keeper.holds()] == [Scope("acme", user)]
+            ledger.keeper.release(Scope("acme", user), "counsel")
+        except SettingsError as error:
+            assert len(user) > 200, error
+        with pytest.raises(BailiwickError, match="'principal'"):
+            ledger.keeper.shred(Scope("acme", user), "two\nlines")
+        assert len(ledger.keystore.records) >= 1  # refused before anything was destroyed
+        gone = ledger.keeper.shred(Scope("acme", user), "root")
+        (event,) = ledger.events(kinds=(Kind.KEYS_SHREDDED,))
+        assert ledger.payload(event.payload) == {"payloads": 1, "user": user, "class": "standard"}
+        assert gone.events == (event.seq,)
+    with Ledger.open(folder) as ledger:
+        assert verify(ledger).ok
+
+
+def test_a_start_can_say_what_was_destroyed_whatever_it_is_called(folder: Path, draft, monkeypatch) -> None:
+    with Ledger.open(folder) as ledger:
+        said(ledger, draft, "Ж" * 512)
+        ledger.keystore.shred(Scope("acme"), "root")  # and no more: the process ends here
+    with Ledger.open(folder) as ledger:
+        assert len(ledger.events(kinds=(Kind.KEYS_SHREDDED,))) == 1
+        assert verify(ledger).destroyed == 1
 
 
 def aged(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
