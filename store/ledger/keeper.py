@@ -14,6 +14,7 @@ from store.keys.data_key import Record
 from store.keys.scope import Owner, Scope
 from store.keys.site_key import Site
 from store.keys.source import Source
+from store.ledger import needs
 from store.ledger.sealer import NAME_LIMIT, check
 from store.records.canonical import Json
 from store.records.errors import Denied, IntegrityError, SettingsError
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
     from store.ledger.ledger import Ledger
 
 VERSION = "1"
-
-_OPEN = f"""
-    SELECT run FROM events WHERE kind = '{Kind.RUN_SUBMITTED}'
-        AND run NOT IN (SELECT run FROM events WHERE kind = '{Kind.RUN_ENDED}')
-"""
-_OLD = f"""
-    SELECT p.key, p.id FROM payloads p JOIN (
-        SELECT payload, max(time) AS newest, bool_or(run IN ({_OPEN})) AS needed
-        FROM events WHERE payload <> '' GROUP BY payload
-    ) e ON e.payload = p.id
-    WHERE p.key IN (SELECT unnest(?)) AND e.newest < ? AND NOT e.needed
-"""
-"""Payloads under some keys that nothing newer than a moment refers to, and no open run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,7 @@ class Keeper:
     def holds(self) -> list[Hold]:
         """What is held now, the oldest first."""
         found: dict[Scope, Hold] = {}
-        for event in self._ledger.reader.events(kinds=(Kind.KEYS_HELD, Kind.KEYS_RELEASED), limit=2**31):
+        for event in needs.told(self._ledger.reader, Kind.KEYS_HELD, Kind.KEYS_RELEASED):
             try:
                 scope = Scope.parse(event.tenant, event.step)
             except ValueError:
@@ -104,14 +92,18 @@ class Keeper:
     def shred(self, scope: Scope, by: str) -> Gone:
         """Destroy all content in a scope, beyond recovery, by destroying its keys.
 
-        Raises Denied if any of it is held, SettingsError if there is none, and what the keystore raises.
+        Raises Denied if any of it is held or an open run needs it, SettingsError if there is none, IntegrityError if
+        the events are not what was recorded, and what the keystore raises.
         """
         scope.check()
         with self._lock:
+            needs.sound(self._ledger.reader, self._ledger.last_seq())
             self._refuse_held(scope)
             for record in self._keys.covered(scope):
                 check(_tombstone(record, by, ()))  # afterwards it would be too late to find that it cannot be said
-            records = self._keys.shred(scope, by)
+            with self._ledger.still():
+                self._refuse_needed(scope)
+                records = self._keys.shred(scope, by)
             if not records:
                 raise SettingsError("there is no content", str(scope), "`bailiwick keys list` shows whose there is")
             told = self._settle()
@@ -129,8 +121,8 @@ class Keeper:
     def sweep(self, days: Mapping[str, int], by: str, *, dry_run: bool = False) -> list[Gone]:
         """Take away content that is older than its class is kept, in days (0: for ever); what went, or would go.
 
-        A payload is as old as the last event that refers to it. What is held stays, and what an open run needs. Keys
-        under which nothing is left are destroyed.
+        A payload is as old as the last event that refers to it. What is held stays, what an open run needs, and the
+        reasons in orders. Keys under which nothing is left are destroyed.
         """
         with self._lock:
             found = self._old(days)
@@ -164,8 +156,16 @@ class Keeper:
             where = f"event {hold.event} of {hold.since[:10]}, by {hold.by}"
             raise Denied(f"it is held: {hold.scope}", where, "`bailiwick keys release` ends the hold")
 
+    def _refuse_needed(self, scope: Scope) -> None:
+        reader = self._ledger.reader
+        for run, *owner in needs.owners(reader, needs.needed_runs(reader)):
+            if scope.covers(Owner(*owner)):
+                do = "cancel the open one first: `bailiwick runs cancel RUN`"
+                raise Denied(f"an open run needs it: {scope}", f"run {run}", do)
+
     def _old(self, days: Mapping[str, int]) -> dict[Scope, tuple[set[str], list[str]]]:
         """The keys and ids of what is out of date and may go, by tenant and class."""
+        needs.sound(self._ledger.reader, self._ledger.last_seq())
         holds, now = self.holds(), datetime.now(UTC).replace(tzinfo=None)
         found: dict[Scope, tuple[set[str], list[str]]] = {}
         for retention, kept in days.items():
@@ -174,8 +174,7 @@ class Keeper:
                 for record in self._keys.records.values()
                 if kept > 0 and record.owner.retention == retention and not _held(holds, record.owner)
             }
-            rows = self._ledger.reader.rows(_OLD, list(free), now - timedelta(days=kept)) if free else []
-            for key, id in rows:
+            for key, id in needs.old(self._ledger.reader, free, now - timedelta(days=kept)) if free else ():
                 keys, ids = found.setdefault(Scope(free[key].tenant, None, retention), (set(), []))
                 keys.add(key)
                 ids.append(id)
@@ -219,7 +218,7 @@ def _draft(kind: Kind, tenant: str, by: str, step: str, erases: Iterable[str] | 
     return Draft(
         kind=kind,
         tenant=tenant,
-        actor="keeper",
+        actor=needs.KEEPER,
         actor_version=VERSION,
         principal=by,
         step=step,

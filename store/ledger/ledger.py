@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -175,6 +176,13 @@ class Ledger:
         with self._sealing:
             last = self._sealer.last
         self._watermark.wait(last)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """All that was appended is on disk, and nothing more is meanwhile: keep this short. Raises LedgerFailed."""
+        with self._sealing:
+            self._watermark.wait(self._sealer.last)
+            yield
 
     def payload(self, id: str) -> Json:
         """The value of a payload. Raises IntegrityError if it is missing or not what was recorded; Shredded, which is

@@ -100,7 +100,7 @@ class Reader:
         if kinds:
             asked["kind IN ?"] = [str(kind) for kind in kinds]
         query = f"SELECT seq, hash, bytes FROM events WHERE {' AND '.join(asked)} ORDER BY seq LIMIT ?"
-        return [_event(*row) for row in self.rows(query, *asked.values(), limit)]
+        return [read_event(*row) for row in self.rows(query, *asked.values(), limit)]
 
     def newest_caused(self, kind: str) -> list[Event]:
         """Of the events of a kind that another event caused, the newest of each cause."""
@@ -211,7 +211,8 @@ class Reader:
         return int(self.rows(query)[0][0])
 
 
-def _event(seq: int, digest: str, data: bytes) -> Event:
+def read_event(seq: int, digest: str, data: bytes) -> Event:
+    """The event in these bytes. Raises IntegrityError if they are not those of the digest, or no event."""
     if sha256(data) != digest:
         raise IntegrityError(f"event {seq} is not what was recorded", do="`bailiwick audit verify` names all damage")
     try:

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from store.ledger.ledger import Ledger
+from store.records.event import Draft
+from store.records.kinds import Kind
+
 COMMAND = str(Path(os.sys.executable).parent / "bailiwick")
 TASK = b"find out about r1aaaa"
 
@@ -46,23 +50,39 @@ def test_list_tells_whose_content_each_key_is_for_and_no_key(command: Any, ledge
     assert record["id"] in command("keys", "list").out
 
 
+@pytest.fixture
+def all_ended(ledger: Path) -> Path:
+    """The same data folder, and no run in it is open."""
+    with Ledger.open(ledger) as opened:
+        (run,) = opened.open_runs()
+        end = {"kind": Kind.RUN_ENDED, "decision": "cancelled", "principal": run.principal}
+        opened.append(Draft(run=run.run, tenant=run.tenant, actor="core", actor_version="1", **end)).wait()
+    return ledger
+
+
+def test_what_an_open_run_needs_is_not_shredded(command: Any, ledger: Path) -> None:
+    refused = command("keys", "shred", "--tenant", "local", "--user", "ada")
+    assert (refused.code, refused.out) == (5, "")
+    assert "an open run needs it: tenant local, user ada (run r2bbbb); cancel the open one first" in refused.err
+
+
 @pytest.mark.parametrize("holder", [False, True])
 def test_hold_release_and_shred_work_with_a_runtime_and_without(
-    command: Any, ledger: Path, holder: bool, request: pytest.FixtureRequest
+    command: Any, all_ended: Path, holder: bool, request: pytest.FixtureRequest
 ) -> None:
     if holder:
         request.getfixturevalue("runtime")
     held = command("keys", "hold", "--tenant", "local", "--user", "ada", "--reason", "case 17")
-    assert (held.code, held.out) == (0, "held since event 7\n")
+    assert (held.code, held.out) == (0, "held since event 8\n")
     refused = command("keys", "shred", "--tenant", "local")
     assert (refused.code, refused.out) == (5, "")
-    assert "it is held: tenant local, user ada (event 7 of " in refused.err
+    assert "it is held: tenant local, user ada (event 8 of " in refused.err
     assert command("keys", "release", "--tenant", "local").code == 2
     assert command("keys", "release", "--tenant", "local", "--user", "ada").code == 0
     (gone,) = command("keys", "shred", "--tenant", "local", "--user", "ada", "--json").json
-    assert (gone["payloads"], gone["keys"], gone["events"]) == (4, 1, [9])
+    assert (gone["payloads"], gone["keys"], gone["events"]) == (4, 1, [10])
     tail = command("audit", "tail", "-n", "100", "--payloads")
-    assert "the content was destroyed (event 9 says so)" in tail.out
+    assert "the content was destroyed (event 10 says so)" in tail.out
     assert "case 17" in tail.out
     assert "find out" not in tail.out + command("runs", "list").out
     verified = command("audit", "verify")
@@ -160,14 +180,14 @@ def test_a_lost_site_key_is_told_and_a_backup_brings_it_back(command: Any, ledge
     assert "find out" in command("runs", "show", "r1").out
 
 
-def test_a_backup_does_not_bring_back_what_was_shredded(command: Any, ledger: Path, words: str) -> None:
-    file = str(ledger.parent / "keys.backup")
+def test_a_backup_does_not_bring_back_what_was_shredded(command: Any, all_ended: Path, words: str) -> None:
+    file = str(all_ended.parent / "keys.backup")
     assert command("keys", "backup", file, "--passphrase-file", words).code == 0
     assert command("keys", "shred", "--tenant", "local", "--user", "ada").code == 0
     older = command("keys", "init", "--from", file, "--passphrase-file", words)
     assert older.code == 7
     assert "older than the site key" in older.err
-    for path in (ledger / "keys").iterdir():
+    for path in (all_ended / "keys").iterdir():
         path.unlink()
     assert command("keys", "init", "--from", file, "--passphrase-file", words).code == 0
     assert "ada" not in [each["user"] for each in command("keys", "list", "--json").json["keys"]]
