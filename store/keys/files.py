@@ -66,8 +66,13 @@ def private_subfolder(folder: Path) -> Path:
     return folder
 
 
-def destroy(path: Path) -> None:
-    """Overwrite a file with random bytes and remove it. One that is not there is none to destroy."""
+def destroy(path: Path, keep: Path | None = None) -> None:
+    """Overwrite a file with random bytes and remove it. One that is not there is none to destroy, and one that is only
+    another name of the file `keep` just loses this name: a crash can leave a file under two."""
+    if keep and keep.exists() and path.exists() and path.samefile(keep):
+        path.unlink()
+        sync_folder(path.parent)
+        return
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -12,9 +12,11 @@ the old site key and no other.
 import base64
 import json
 import os
+import re
 import secrets
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from store.records.errors import IntegrityError, SettingsError
 
 FILE, OLD = "keystore.json", "keystore.old"
 FORMAT = 1
+_LEFT = re.compile(r"keystore\.(old|[0-9a-f]{16})")
+"""Names that only this file's writing leaves."""
 RESTORE = "restore it from a backup: `bailiwick keys init --from BACKUP`"
 
 
@@ -46,6 +50,12 @@ class Keystore:
         self._key = b""
         self._keys: dict[str, DataKey] = {}
         self._active: dict[Owner, DataKey] = {}
+        self._gone: set[str] = set()
+        """Keys that this process destroyed."""
+        self._entries: dict[str, tuple[DataKey, Json]] = {}
+        """What the file says of each key: a key that did not change need not be wrapped anew."""
+        self._doubtful = False
+        """Whether a write failed after its moment: nobody knows what the disk has."""
         try:
             if book["format"] != FORMAT:
                 raise IntegrityError(f"the keystore has the format {book['format']}", str(self._path), "upgrade")
@@ -99,15 +109,8 @@ class Keystore:
 
     def unlock_for_writing(self) -> None:
         """As `unlock`, then finish what a crash left undone."""
-        self.unlock()
-        old = None
-        if self._old.exists():
-            if self._old.samefile(self._path):
-                self._old.unlink()
-                sync_folder(self._old.parent)
-            else:
-                old = self._old_header()
-        self._clear(old)
+        with self._writing():
+            self._finish()
 
     def key_for(self, owner: Owner) -> DataKey:
         """The key for an owner's new content; on disk before it is given. Raises what `unlock` raises."""
@@ -117,7 +120,7 @@ class Keystore:
     def key(self, id: str) -> DataKey:
         """The data key of this id. Raises Shredded if it was destroyed, IntegrityError if it is not there, and what
         `unlock` raises."""
-        if id in self.pending:
+        if id in self.pending or id in self._gone:
             raise Shredded("the content was shredded")
         self.unlock()
         try:
@@ -132,8 +135,7 @@ class Keystore:
 
     def retire(self, ids: Iterable[str]) -> None:
         """Let their owners' new content have new keys. These go on opening what is there."""
-        with self._lock:
-            self.unlock()
+        with self._writing():
             found = [self._keys[id].retired() for id in ids if self.takes(id)]
             if found:
                 changed = self._keys | {key.record.id: key for key in found}
@@ -146,7 +148,8 @@ class Keystore:
 
     def shred(self, scope: Scope, by: str) -> list[Record]:
         """Destroy the data keys of a scope. Their records; they are pending, for `by`, until they are settled."""
-        with self._lock:
+        with self._writing():
+            self._finish()
             gone = self.covered(scope)
             if gone:
                 self._without([record.id for record in gone], {record.id: (record, by) for record in gone})
@@ -163,7 +166,7 @@ class Keystore:
 
     def settle(self, ids: Iterable[str]) -> None:
         """Forget pending ones: the ledger has their tombstones on disk."""
-        with self._lock:
+        with self._writing():
             pending = {id: each for id, each in self.pending.items() if id not in set(ids)}
             if pending != self.pending:
                 self._write(self.header, self.secret, self._keys.values(), pending)
@@ -181,22 +184,40 @@ class Keystore:
         site: Site | None = None,
     ) -> None:
         """Wrap all but these under a new site key, then destroy the old one and the old file."""
-        with self._lock:
-            self.unlock()
-            old, old_site = self.header, self._site
+        with self._writing():
+            self._finish()
+            old, old_site, new_site = self.header, self._site, site or self._site
             kept = [key for id, key in self._keys.items() if id not in gone]
-            self._site = site or old_site
-            header, key = self._site.make(old.store, source or old.source)
+            header, key = new_site.make(old.store, source or old.source)
             os.link(self._path, self._old)
             sync_folder(self._old.parent)
             self._write(header, key, kept, self.pending | pending)
-            if self._site is not old_site:
+            self._site = new_site
+            if new_site is not old_site:
                 old_site.destroy_others(header, old)
             self._clear(old)
 
-    def _added(self, owner: Owner) -> DataKey:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Alone, with every key at hand. Raises SettingsError if the files cannot be written."""
         with self._lock:
             self.unlock()
+            if self._doubtful:
+                what = "the keystore takes nothing more: nobody knows what the disk has of it"
+                raise SettingsError(what, str(self._path), "see to the disk, then start again")
+            try:
+                yield
+            except OSError as error:
+                what = f"the keystore cannot be written: {error.strerror or type(error).__name__}"
+                raise SettingsError(what, str(self._path), "see to the disk, then order it again") from None
+
+    def _finish(self) -> None:
+        """Do what a crash or a failure left undone of the last destruction."""
+        old = self._old_header() if self._old.exists() and not self._old.samefile(self._path) else None
+        self._clear(old)
+
+    def _added(self, owner: Owner) -> DataKey:
+        with self._writing():
             if owner not in self._active:  # else somebody else was faster
                 record = Record(secrets.token_hex(16), owner, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
                 fresh = DataKey.of(record, secrets.token_bytes(KEY_BYTES))
@@ -216,6 +237,7 @@ class Keystore:
             if self.header.source is Source.PASSPHRASE:
                 what = "the passphrase does not open the keystore: it is not the right one, or the keystore was changed"
             raise IntegrityError(what, str(self._path)) from None
+        self._entries = {key.record.id: (key, each) for key, each in zip(keys, self._book["keys"], strict=True)}
         self._take(site_key, keys)
 
     def _take(self, site_key: bytes, keys: Iterable[DataKey]) -> None:
@@ -230,28 +252,36 @@ class Keystore:
     ) -> None:
         """Put these keys on disk, in place of those that are there, and have them."""
         keys = tuple(keys)
+        before = self._entries if key == self._key else {}
+        entries = {each.record.id: (each, _entry(each, header, key, before)) for each in keys}
         book = {
             "format": FORMAT,
             "site": header.json(),
-            "keys": [
-                each.record.json() | {"wrapped": _text(seal(key, each.secret, each.record.place(header.id)))}
-                for each in keys
-            ],
+            "keys": [entry for _, entry in entries.values()],
             "shredded": [record.json() | {"by": by} for record, by in pending.values()],
         }
         book["seal"] = _text(seal(key, b"", _sealed(book)))
-        write_private(self._path, json.dumps(book, indent=1).encode() + b"\n")
-        self._book, self.header = book, header
+        self._put(json.dumps(book).encode() + b"\n")
+        self._book, self.header, self._entries = book, header, entries
+        self._gone |= self.records.keys() - entries.keys()
         self.records = {each.record.id: each.record for each in keys}
         self.pending = dict(pending)
         self._take(key, keys)
 
+    def _put(self, data: bytes) -> None:
+        try:
+            write_private(self._path, data)
+        except OSError:
+            # In its place, and perhaps not durable: to write on from what is in memory could undo it.
+            self._doubtful = self._path.read_bytes() == data
+            raise
+
     def _clear(self, old: Header | None) -> None:
         """Destroy what is left of older keystores and of their site keys, in this order: the file names the key."""
         self._site.destroy_others(self.header, old)
-        for path in sorted(self._path.parent.glob("keystore.*")):
-            if path != self._path:
-                destroy(path)
+        for path in sorted(self._path.parent.iterdir()):
+            if _LEFT.fullmatch(path.name):
+                destroy(path, self._path)
 
     def _old_header(self) -> Header | None:
         """Whose site key the old file was under; None if it has been overwritten, and therefore that one as well."""
@@ -259,6 +289,14 @@ class Keystore:
             return Header.parse(json.loads(self._old.read_bytes())["site"])
         except (ValueError, TypeError, KeyError):
             return None
+
+
+def _entry(each: DataKey, header: Header, key: bytes, before: Mapping[str, tuple[DataKey, Json]]) -> Json:
+    """What the file says of a key: as before, if it is the same under the same site key."""
+    same, entry = before.get(each.record.id, (None, None))
+    if same is each:
+        return entry
+    return each.record.json() | {"wrapped": _text(seal(key, each.secret, each.record.place(header.id)))}
 
 
 def _sealed(book: Json) -> bytes:

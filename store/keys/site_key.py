@@ -5,6 +5,7 @@ operating system, through the library `keyring`, which is asked for only then. I
 environment, and each has a name of its own: a new one stands beside the old one until that is destroyed.
 """
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,12 @@ class Site:
         elif header.source is Source.FILE:
             make_key(self._file(header), key)
 
+    def replace(self, header: Header, key: bytes) -> None:
+        """Put a key in the place of one that does not open the keystore."""
+        if header.source is Source.FILE:
+            destroy(self._file(header))
+        self.keep(header, key)
+
     def destroy_others(self, header: Header, old: Header | None) -> None:
         """Destroy every key file of this keystore but that of `header`, those that a crash left under another name
         among them, and the keyring's entry of `old`.
@@ -114,9 +121,11 @@ class Site:
         if old and old.source is Source.FILE and not self.folder.is_dir():
             do = "mount it: the old site key is to be destroyed"
             raise SettingsError("the folder of the site key is not there", str(self.folder), do)
-        for path in sorted(self.folder.glob(f"site-{header.store}-*")):
-            if header.source is not Source.FILE or path != self._file(header):
-                destroy(path)
+        ours = re.compile(rf"site-{header.store}-[0-9a-f]{{16}}\.(key|[0-9a-f]{{16}})")
+        kept = self._file(header) if header.source is Source.FILE else None
+        for path in sorted(self.folder.iterdir() if self.folder.is_dir() else ()):
+            if ours.fullmatch(path.name) and path != kept:
+                destroy(path, kept)
         other = old and old.source is Source.KEYRING and old.name != header.name
         if old and other and _keyring("get_password", SERVICE, old.name):
             _keyring("delete_password", SERVICE, old.name)

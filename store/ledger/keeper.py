@@ -101,14 +101,18 @@ class Keeper:
             self._refuse_held(scope)
             for record in self._keys.covered(scope):
                 check(_tombstone(record, by, ()))  # afterwards it would be too late to find that it cannot be said
-            with self._ledger.still():
-                self._refuse_needed(scope)
-                records = self._keys.shred(scope, by)
-            if not records:
+            told = self._settle()  # what an order that failed has destroyed all the same
+            try:
+                with self._ledger.still():
+                    self._refuse_needed(scope)
+                    self._keys.shred(scope, by)
+            finally:
+                told += self._settle()
+            told = [each for each in told if scope.covers(_owner(each.scope))]
+            if not told:
                 raise SettingsError("there is no content", str(scope), "`bailiwick keys list` shows whose there is")
-            told = self._settle()
             events = tuple(event for each in told for event in each.events)
-            return Gone(scope, sum(each.payloads for each in told), len(records), events)
+            return Gone(scope, sum(each.payloads for each in told), len(told), events)
 
     def finish(self) -> None:
         """Write the tombstones of keys that were destroyed before the last end of the runtime could say so, and destroy
@@ -234,6 +238,10 @@ def _tombstone(record: Record, by: str, ids: Iterable[str]) -> Draft:
 
 def _scope(record: Record) -> Scope:
     return Scope(record.owner.tenant, record.owner.user, record.owner.retention)
+
+
+def _owner(scope: Scope) -> Owner:
+    return Owner(scope.tenant, scope.user or "", scope.retention or "")
 
 
 def _held(holds: Iterable[Hold], owner: Owner) -> bool:

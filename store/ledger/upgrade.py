@@ -48,10 +48,7 @@ def encrypt(path: Path, archive: Archive) -> None:
 
 def finish(path: Path) -> None:
     """Destroy what a crash left of the old file."""
-    old = path.with_suffix(".old")
-    if old.exists() and old.samefile(path):
-        old.unlink()
-    destroy(old)
+    destroy(path.with_suffix(".old"), keep=path)
 
 
 def _copy(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,14 +1,16 @@
 """The keystore: keys are there before they are used, open with their own site key only, and are never made anew."""
 
 import json
+import os
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
-from store.keys import cipher
-from store.keys.errors import Locked
+from store.keys import cipher, files, keystore
+from store.keys.backup import restore, write_backup
+from store.keys.errors import Locked, Shredded
 from store.keys.keystore import Keystore
 from store.keys.scope import Owner, Scope
 from store.keys.site_key import Site
@@ -225,3 +227,140 @@ def test_a_scope_is_its_path() -> None:
     assert not Scope("a", "b").meets(Scope("a", "c"))
     assert Scope("a", "b").meets(Scope("a", None, "k"))
     assert not Scope("a").meets(Scope("b"))
+
+
+def in_a_fork(work) -> None:
+    """Do something in another process, which may end at any moment."""
+    if not (child := os.fork()):
+        try:
+            work()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def test_a_site_key_that_a_crash_left_under_two_names_is_not_destroyed(keys: Path, tmp_path: Path) -> None:
+    store = Keystore.make(keys, Site(keys))
+    made = store.key_for(ADA)
+    write_backup(tmp_path / "backup", store, b"words")
+    (key,) = keys.glob("site-*.key")
+    key.unlink()
+
+    def interrupted() -> None:
+        files.Path.unlink = lambda self: os._exit(9)
+        restore(tmp_path / "backup", keys, Site(keys), b"words")
+
+    in_a_fork(interrupted)
+    assert len(list(keys.glob("site-*"))) == 2
+    for _ in range(2):
+        assert opened(keys).key_for(ADA) == made
+    assert list(keys.glob("site-*")) == [key]
+
+
+def test_a_backup_replaces_a_site_key_that_does_not_open_the_keystore(keys: Path, tmp_path: Path) -> None:
+    store = Keystore.make(keys, Site(keys))
+    made = store.key_for(ADA)
+    write_backup(tmp_path / "backup", store, b"words")
+    (key,) = keys.glob("site-*.key")
+    for damaged in (bytes(32), b"short"):
+        key.write_bytes(damaged)
+        restore(tmp_path / "backup", keys, Site(keys), b"words")
+        assert opened(keys).key_for(ADA) == made
+    with pytest.raises(SettingsError, match="nothing is missing"):
+        restore(tmp_path / "backup", keys, Site(keys), b"words")
+
+
+def test_a_lost_keystore_comes_back_beside_its_site_key(keys: Path, tmp_path: Path) -> None:
+    (tmp_path / "stick").mkdir()
+    site = Site(tmp_path / "stick")
+    store = Keystore.make(keys, site)
+    made = store.key_for(ADA)
+    write_backup(tmp_path / "backup", store, b"words")
+    (keys / "keystore.json").unlink()
+    restore(tmp_path / "backup", keys, site, b"words")
+    assert Keystore.open(keys, site).key_for(ADA) == made
+
+
+def test_a_backup_is_not_made_where_keys_are_destroyed_and_only_our_names_are(keys: Path, tmp_path: Path) -> None:
+    store = Keystore.make(keys, Site(keys))
+    store.key_for(ADA)
+    with pytest.raises(SettingsError, match="another folder"):
+        write_backup(keys / "keystore.backup", store, b"words")
+    (key,) = keys.glob("site-*.key")
+    others = [keys / "keystore.backup", keys / "keystore.json.bak", keys / f"{key.name}.bak"]
+    for each in others:
+        each.write_bytes(b"somebody's")
+    store.shred(Scope("acme"), "root")
+    opened(keys)
+    assert [each.read_bytes() for each in others] == [b"somebody's"] * 3
+    assert not key.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(keystore, "write_private"), (keystore, "destroy"), (os, "link"), (keystore, "sync_folder")]
+)
+def test_a_shredding_that_failed_is_one_line_and_the_next_one_works(folder: Path, draft, monkeypatch, module, name):
+    with Ledger.open(folder) as ledger:
+        for user in ("ada", "bob"):
+            ledger.append(draft(principal=user), {"by": user}).wait()
+        event = ledger.append(draft(principal="cem"), {"by": "cem"}).wait()
+        with monkeypatch.context() as full:
+            full.setattr(module, name, no_room)
+            with pytest.raises(SettingsError, match="No space left"):
+                ledger.keeper.shred(Scope("acme", "ada"), "root")
+        if name == "destroy":  # the keys were gone by then, and the log says so
+            assert len(ledger.events(kinds=("keys.shredded",))) == 1
+        else:
+            assert ledger.keeper.shred(Scope("acme", "ada"), "root").keys == 1
+        assert ledger.keeper.shred(Scope("acme", "bob"), "root").keys == 1
+        assert verify(ledger).ok
+        assert ledger.payload(event.payload) == {"by": "cem"}
+    assert len(list((folder / "keys").iterdir())) == 3
+    with Ledger.open(folder) as ledger:
+        assert verify(ledger).ok
+
+
+def no_room(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_after_a_write_of_which_nobody_knows_whether_it_lasts_nothing_more_is_written(keys: Path, monkeypatch) -> None:
+    store = Keystore.make(keys, Site(keys))
+    made, other = store.key_for(ADA), store.key_for(BOB)
+    path, before = keys / "keystore.json", (keys / "keystore.json").read_bytes()
+    with monkeypatch.context() as full:
+        full.setattr(files, "sync_folder", lambda _: path.read_bytes() != before and no_room())
+        with pytest.raises(SettingsError, match="No space left"):
+            store.shred(Scope("acme", "ada"), "root")
+    for order in (lambda: store.key_for(Owner("acme", "cem", "standard")), lambda: store.shred(Scope("acme"), "root")):
+        with pytest.raises(SettingsError, match="takes nothing more"):
+            order()
+    again = opened(keys)
+    assert again.key_for(BOB) == other
+    with pytest.raises(Shredded):
+        again.key(made.record.id)
+
+
+def test_who_has_a_payload_at_hand_while_its_key_goes_is_told_that_it_was_shredded(ledger, draft) -> None:
+    event = ledger.append(draft(principal="ada"), "said").wait()
+    row = ledger.reader.payload(event.payload)
+    ledger.keeper.shred(Scope("acme", "ada"), "root")
+    with pytest.raises(Shredded):
+        ledger.archive.unpack(row)
+
+
+def test_a_new_key_leaves_the_wrapping_of_others_as_it_is_and_a_new_site_key_does_not(keys: Path) -> None:
+    def wrapped() -> list[str]:
+        return [each["wrapped"] for each in json.loads((keys / "keystore.json").read_text())["keys"]]
+
+    store = Keystore.make(keys, Site(keys))
+    store.key_for(ADA)
+    first = wrapped()
+    store = opened(keys)
+    made = store.key_for(BOB)
+    assert wrapped()[:1] == first
+    store.retire([made.record.id])
+    assert wrapped()[:1] == first
+    store.rekey()
+    assert not set(wrapped()) & set(first)
+    assert opened(keys).key_for(ADA)

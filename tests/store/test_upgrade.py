@@ -68,7 +68,7 @@ def test_an_upgrade_that_was_interrupted_is_done_again_or_finished(
 
     with monkeypatch.context() as interrupted:
         if step == "finish":  # called at each start, before anything is converted
-            interrupted.setattr(upgrade, "destroy", lambda path: path.exists() and stopped())
+            interrupted.setattr(upgrade, "destroy", lambda path, keep: path.exists() and stopped())
         else:
             interrupted.setattr(upgrade, step, stopped)
         with pytest.raises(KeyboardInterrupt):
