@@ -54,6 +54,22 @@ _TABLES = {
 _LATER = ("tiles", "checkpoints", "tombstones")
 """Tables that earlier versions did not write."""
 
+_COLUMNS = """
+    SELECT column_name, data_type, column_default FROM system.main.duckdb_columns()
+    WHERE table_name = ? ORDER BY column_index
+"""
+_OTHERS = """
+    SELECT 'view', view_name FROM system.main.duckdb_views() WHERE NOT internal
+    UNION ALL SELECT 'function', function_name FROM system.main.duckdb_functions() WHERE NOT internal
+    UNION ALL SELECT 'schema', schema_name FROM system.main.duckdb_schemas()
+        WHERE NOT internal AND schema_name <> 'main'
+    UNION ALL SELECT 'type', type_name FROM system.main.duckdb_types() WHERE NOT internal
+    UNION ALL SELECT 'sequence', sequence_name FROM system.main.duckdb_sequences()
+    UNION ALL SELECT 'table', table_name FROM system.main.duckdb_tables()
+        WHERE NOT internal AND (schema_name <> 'main' OR table_name NOT IN (SELECT unnest(?)))
+"""
+"""What the database holds beside the tables."""
+
 PROJECTED = ", ".join(f"strftime(time, {TIME}) AS time" if name == "time" else f'"{name}"' for name in FIELDS)
 """The select list that gives the fields as an event's JSON has them, with the labels as canonical text."""
 
@@ -132,15 +148,16 @@ def tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def check(connection: duckdb.DuckDBPyConnection, where: str) -> None:
-    """Raise IntegrityError unless the tables are those that this version writes."""
+    """Raise IntegrityError unless the tables are those that this version writes, and nothing else is there: a view or
+    a macro can make a query mean something else."""
+    for what, name in connection.execute(_OTHERS, [list(_TABLES)]).fetchall():
+        raise IntegrityError(f"the {what} {name!r} in the ledger is not ours", where, "restore a backup")
     there = _tables(connection)
     if plain(connection) or (there and not there >= set(_LATER)):
         raise IntegrityError("an earlier version wrote the ledger", where, "start the runtime once: it converts it")
     for table, (columns, _) in _TABLES.items():
-        found = connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
-        ).fetchall()
-        if dict(found) != columns:
+        found = connection.execute(_COLUMNS, [table]).fetchall()
+        if {name: kind for name, kind, _ in found} != columns or any(default for *_, default in found):
             raise _foreign(table, where)
 
 

@@ -291,3 +291,23 @@ def test_labels_of_the_fixture_are_columns(written: Path) -> None:
     with Ledger.open(written, read_only=True) as ledger, ledger.reader.cursor() as cursor:
         rows = cursor.execute("SELECT DISTINCT labels FROM events").fetchall()
     assert rows == [(canonical(trusted("acme", "user").json()).decode(),)]
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        (("CREATE MACRO strftime(a, b) AS '2026-01-01T00:00:00.000000Z'",), "function 'strftime'"),
+        (("CREATE MACRO duckdb_views() AS TABLE SELECT 1",), "function 'duckdb_views'"),
+        (("ALTER TABLE events RENAME TO real", "CREATE VIEW events AS SELECT * FROM real"), "'(events|real)'"),
+        (("CREATE SCHEMA y", "CREATE TABLE y.events AS SELECT * FROM events"), "'(y|events)'"),
+        (("CREATE TABLE more (a INT)",), "table 'more'"),
+        (("CREATE TYPE mood AS ENUM ('a')",), "type 'mood'"),
+        (("CREATE SEQUENCE s",), "sequence 's'"),
+        (("ALTER TABLE tombstones ALTER event SET DEFAULT 7",), "table 'tombstones'"),
+    ],
+)
+def test_whatever_else_is_in_the_database_is_refused(written: Path, made: tuple[str, ...], what: str) -> None:
+    tamper(written, *made)
+    for read_only in (True, False):
+        with pytest.raises(IntegrityError, match=what):
+            Ledger.open(written, read_only=read_only)
