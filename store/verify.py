@@ -29,7 +29,8 @@ EVENTS_FILE, CHECKPOINTS_FILE, KEY_FILE = "events.jsonl", "checkpoints.jsonl", "
 DESTROYED_FILE = "destroyed.jsonl"
 """One more: each payload that is no more, as JSON with its `id` and the `event` that says so."""
 TOMBSTONES = ("keys.shredded", "payloads.swept")
-"""The kinds of those events. Their fingerprint is the digest of the ids."""
+"""The kinds of those events. Their fingerprint is the digest of the ids and a mark of the log's writer, which only the
+writer can check: without its keys one can tell that the event is signed and the list is the one it was signed over."""
 LARGEST_PROOF = LARGEST_LINE = 2**20
 """Bytes. An event has a few kilobytes at most, a proof one."""
 REPORTED = 100
@@ -59,6 +60,11 @@ def tombstone(ids: Iterable[str]) -> str:
     """What an event that says that payloads are no more has as its fingerprint: the hex SHA-256 of their ids, sorted,
     each with a newline after it."""
     return hashlib.sha256("".join(f"{id}\n" for id in sorted(ids)).encode()).hexdigest()
+
+
+def listed(fingerprint: str) -> str:
+    """The digest of the list in the fingerprint of such an event."""
+    return fingerprint.partition(".")[0]
 
 
 class Peaks:
@@ -360,7 +366,7 @@ def _destroyed(path: Path, signed: dict[int, str], problems: "_Problems") -> int
         try:
             entry = _json(line)
             id, event = entry["id"], entry["event"]
-            if not isinstance(id, str) or not isinstance(event, int):
+            if not isinstance(id, str) or not id.isascii() or not isinstance(event, int):
                 raise Invalid("it has no id, or no event")
             listed.setdefault(event, set()).add(id)
         except (Invalid, KeyError, TypeError) as error:
@@ -417,7 +423,7 @@ class _Chain:
         if before != self._heads.get(actor, GENESIS):
             yield "does not chain to the same actor's last"
         if body.get("kind") in TOMBSTONES:
-            self.tombstones[seq] = str(body.get("fingerprint"))
+            self.tombstones[seq] = listed(str(body.get("fingerprint")))
         self._seq, self._epoch = seq, epoch
         self._heads[actor] = hashlib.sha256(line).hexdigest()
 

@@ -5,7 +5,7 @@ Without the site key no content is opened; that each is there, and whose it is, 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import duckdb
@@ -13,8 +13,10 @@ import duckdb
 from store.keys.errors import Locked, Shredded
 from store.ledger.archive import Payload
 from store.ledger.reader import PAYLOAD
+from store.records.canonical import Json
 from store.records.errors import BailiwickError, SettingsError
-from store.verify import tombstone
+from store.records.kinds import Kind
+from store.verify import listed, tombstone
 
 if TYPE_CHECKING:
     from store.ledger.copies import Opened
@@ -24,10 +26,10 @@ PAGE = 16
 
 
 class Said(Protocol):
-    """What the events say: each payload's first event and its tenant, and the digests of what was destroyed."""
+    """What the events say: each payload's first event and its tenant, and the events of what was destroyed."""
 
     references: dict[str, tuple[int, str]]
-    tombstones: dict[int, str]
+    tombstones: dict[int, Json]
 
 
 class Contents:
@@ -69,19 +71,29 @@ class Contents:
             yield error.what
 
     def _missing(
-        self, cursor: duckdb.DuckDBPyConnection, missing: Mapping[str, tuple[int, str]], signed: Mapping[int, str]
+        self, cursor: duckdb.DuckDBPyConnection, missing: Mapping[str, tuple[int, str]], signed: Mapping[int, Json]
     ) -> Iterator[str]:
-        listed: dict[int, list[str]] = defaultdict(list)
+        lists: dict[int, list[str]] = defaultdict(list)
         for id, event in cursor.execute("SELECT id, event FROM tombstones").fetchall():
-            listed[event].append(id)
+            lists[event].append(id)
         destroyed: dict[str, int] = {}
-        for event in sorted(signed.keys() | listed.keys()):
-            if signed.get(event) != tombstone(listed[event]):
-                yield f"event {event} was signed over another list of destroyed payloads than the one that is there"
+        for event in sorted(signed.keys() | lists.keys()):
+            if problem := self._doubt(signed.get(event), lists[event]):
+                yield f"event {event} {problem}"
             else:
-                destroyed.update(dict.fromkeys(listed[event], event))
+                destroyed.update(dict.fromkeys(lists[event], event))
         for id, (seq, _) in missing.items():
             if destroyed.get(id, 0) > seq:
                 self.destroyed += 1
             else:
                 yield f"event {seq}: payload {id} is missing"
+
+    def _doubt(self, event: Json, ids: Iterable[str]) -> str:
+        """Why this event does not show that these payloads were destroyed; empty if it does."""
+        if not event or listed(event["fingerprint"]) != tombstone(ids):
+            return "was signed over another list of destroyed payloads than the one that is there"
+        if not self._ledger.marks.hold(event):
+            return "says that payloads were destroyed, and was not written by who has the keys of this ledger"
+        if event["kind"] == Kind.KEYS_SHREDDED and event["step"].rpartition("/")[2] in self._ledger.keystore.records:
+            return "says that a data key was destroyed, and it is in the keystore"
+        return ""

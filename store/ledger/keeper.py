@@ -20,7 +20,6 @@ from store.records.canonical import Json
 from store.records.errors import Denied, IntegrityError, SettingsError
 from store.records.event import Draft, Event
 from store.records.kinds import Kind
-from store.verify import tombstone
 
 if TYPE_CHECKING:
     from store.ledger.ledger import Ledger
@@ -100,7 +99,7 @@ class Keeper:
             needs.sound(self._ledger.reader, self._ledger.last_seq())
             self._refuse_held(scope)
             for record in self._keys.covered(scope):
-                check(_tombstone(record, by, ()))  # afterwards it would be too late to find that it cannot be said
+                check(self._tombstone(record, by, ()))  # afterwards it would be too late to find that it cannot be said
             told = self._settle()  # what an order that failed has destroyed all the same
             try:
                 with self._ledger.still():
@@ -119,8 +118,7 @@ class Keeper:
         keys that a backup has brought back although the log says that they are no more."""
         with self._lock:
             self._settle()
-            said = self._ledger.reader.rows("SELECT step FROM events WHERE kind = ?", str(Kind.KEYS_SHREDDED))
-            self._keys.drop([step.rpartition("/")[2] for (step,) in said])
+            self._keys.drop(self._shredded())
 
     def sweep(self, days: Mapping[str, int], by: str, *, dry_run: bool = False) -> list[Gone]:
         """Take away content that is older than its class is kept, in days (0: for ever); what went, or would go.
@@ -190,20 +188,21 @@ class Keeper:
         if not pending:
             return []
         self._ledger.flush()  # what was sealed under the old keys is on disk now, and nothing new can be
-        told = [self._entomb(record, by) for record, by in pending.values()]
+        said = self._shredded()
+        told = [self._entomb(record, by, said) for record, by in pending.values()]
         self._keys.settle(pending)
         return told
 
-    def _entomb(self, record: Record, by: str) -> Gone:
+    def _shredded(self) -> dict[str, int]:
+        return needs.shredded(self._ledger.reader, self._ledger.marks)
+
+    def _entomb(self, record: Record, by: str, said: Mapping[str, int]) -> Gone:
         scope = _scope(record)
-        reader = self._ledger.reader
-        step = _tombstone(record, by, ()).step
-        said = reader.rows("SELECT seq FROM events WHERE kind = ? AND step = ?", str(Kind.KEYS_SHREDDED), step)
-        if said:
-            return Gone(scope, 0, 1, (said[0][0],))
-        ids = [row[0] for row in reader.rows("SELECT id FROM payloads WHERE key = ?", record.id)]
+        if record.id in said:
+            return Gone(scope, 0, 1, (said[record.id],))
+        ids = [row[0] for row in self._ledger.reader.rows("SELECT id FROM payloads WHERE key = ?", record.id)]
         payload = {"payloads": len(ids), "user": scope.user, "class": scope.retention}
-        event = self._ledger.append(_tombstone(record, by, ids), payload, erases=sorted(ids)).wait()
+        event = self._ledger.append(self._tombstone(record, by, ids), payload, erases=sorted(ids)).wait()
         return Gone(scope, len(ids), 1, (event.seq,))
 
     def _drop_empty(self) -> None:
@@ -214,26 +213,25 @@ class Keeper:
         self, kind: Kind, scope: Scope, by: str, payload: Json, erases: Iterable[str] | None = None, step: str = ""
     ) -> Event:
         """An event of the scope's tenant, on disk when this returns. Names stand in it; free text in its payload."""
-        draft = _draft(kind, scope.tenant, by, step or scope.path, erases)
+        draft = self._draft(kind, scope.tenant, by, step or scope.path, erases)
         return self._ledger.append(draft, payload, erases=sorted(erases or ())).wait()
 
+    def _tombstone(self, record: Record, by: str, ids: Iterable[str]) -> Draft:
+        """What says that a key is no more: its scope and its id, or its id alone where a name leaves no room."""
+        step = f"{_scope(record).path}/{record.id}"
+        step = step if len(step) <= NAME_LIMIT else record.id
+        return self._draft(Kind.KEYS_SHREDDED, record.owner.tenant, by, step, ids)
 
-def _draft(kind: Kind, tenant: str, by: str, step: str, erases: Iterable[str] | None) -> Draft:
-    return Draft(
-        kind=kind,
-        tenant=tenant,
-        actor=needs.KEEPER,
-        actor_version=VERSION,
-        principal=by,
-        step=step,
-        fingerprint="" if erases is None else tombstone(erases),
-    )
-
-
-def _tombstone(record: Record, by: str, ids: Iterable[str]) -> Draft:
-    """What says that a key is no more: its scope and its id, or its id alone where a name leaves no room."""
-    step = f"{_scope(record).path}/{record.id}"
-    return _draft(Kind.KEYS_SHREDDED, record.owner.tenant, by, step if len(step) <= NAME_LIMIT else record.id, ids)
+    def _draft(self, kind: Kind, tenant: str, by: str, step: str, erases: Iterable[str] | None) -> Draft:
+        return Draft(
+            kind=kind,
+            tenant=tenant,
+            actor=needs.KEEPER,
+            actor_version=VERSION,
+            principal=by,
+            step=step,
+            fingerprint="" if erases is None else self._ledger.marks.fingerprint(kind, tenant, step, erases),
+        )
 
 
 def _scope(record: Record) -> Scope:

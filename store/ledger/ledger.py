@@ -21,7 +21,9 @@ from store.ledger.errors import LedgerFailed
 from store.ledger.gap import gaps, held_back
 from store.ledger.keeper import Keeper
 from store.ledger.lock import FolderLock
+from store.ledger.marks import Marks
 from store.ledger.mirror import Mirror
+from store.ledger.needs import unmarked
 from store.ledger.notary import Notary
 from store.ledger.proofs import Proofs
 from store.ledger.reader import Reader, RunRow
@@ -84,6 +86,7 @@ class Ledger:
         self.keystore = keystore
         self.archive = Archive(keystore, earlier_key(folder))
         self._signing_key = self._key("checkpoint.key", not unsigned and self.reader.last_seq() > 0)
+        self.marks = Marks(self._signing_key)
         self._lock = lock
         self._connection = connection
         self._sealing = threading.Lock()
@@ -277,6 +280,7 @@ class Ledger:
             key = Key(self.proofs.name, self.proofs.public)
             self.proofs.agree_with(self.mirror.checkpoints(key, newest_only=True, gaps=gaps(self.reader)))
         first, last = self.reader.first_hash(), self.reader.checkpoint()
+        unmarked(self.reader, self.marks, last[0] if last else 0)
         notary = Notary(tree, self._signing_key, first, last[0] if last else 0)
         writer = Writer(self._connection, self._watermark, notary, tiles, self._keep, str(self.folder))
         writer.start()

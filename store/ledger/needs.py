@@ -6,6 +6,7 @@ canonical bytes, found by what they say, and only if every event's bytes are tho
 
 from collections.abc import Iterable
 
+from store.ledger.marks import Marks
 from store.ledger.reader import Reader, read_event
 from store.records.errors import IntegrityError
 from store.records.event import Event
@@ -46,11 +47,32 @@ def sound(reader: Reader, last: int) -> None:
         raise IntegrityError(what, do="`bailiwick audit verify` names all damage")
 
 
-def told(reader: Reader, *kinds: Kind) -> list[Event]:
-    """The events of these kinds by their bytes, oldest first. Raises IntegrityError if one is not what was recorded."""
+def told(reader: Reader, *kinds: Kind, after: int = 0) -> list[Event]:
+    """The events of these kinds by their bytes, oldest first; only those numbered above `after`. Raises IntegrityError
+    if one is not what was recorded."""
     # In canonical JSON a text cannot contain this: its quotes would be escaped.
     asked = " OR ".join(f"""contains(decode(bytes), '"kind":"{kind}"')""" for kind in kinds)
-    return [read_event(*row) for row in reader.rows(f"SELECT seq, hash, bytes FROM events WHERE {asked} ORDER BY seq")]
+    query = f"SELECT seq, hash, bytes FROM events WHERE seq > ? AND ({asked}) ORDER BY seq"
+    return [read_event(*row) for row in reader.rows(query, after)]
+
+
+def unmarked(reader: Reader, marks: Marks, signed: int) -> None:
+    """Raise IntegrityError if an event that no checkpoint covers says that content was destroyed, and no keeper of this
+    ledger wrote it: the next checkpoint would sign it."""
+    for event in told(reader, Kind.KEYS_SHREDDED, Kind.PAYLOADS_SWEPT, after=signed):
+        if not marks.hold(event.json()):
+            what = f"event {event.seq} says that content was destroyed, and was not written by who has the keys"
+            raise IntegrityError(what, do="`bailiwick audit verify` names all damage; restore a backup")
+
+
+def shredded(reader: Reader, marks: Marks) -> dict[str, int]:
+    """The data keys that the log says were destroyed, each with the event that does; of these none is made up."""
+    found = reader.events(kinds=(Kind.KEYS_SHREDDED,), limit=2**31)
+    return {
+        event.step.rpartition("/")[2]: event.seq
+        for event in found
+        if event.kind == Kind.KEYS_SHREDDED and marks.hold(event.json())
+    }
 
 
 def needed_runs(reader: Reader) -> list[str]:

@@ -57,8 +57,8 @@ class Chain:
         self.mono_ns = 0
         self.references: dict[str, tuple[int, str]] = {}
         """Each payload's first event, by number and tenant."""
-        self.tombstones: dict[int, str] = {}
-        """What the events that say that payloads were destroyed have signed of the list, by number."""
+        self.tombstones: dict[int, Json] = {}
+        """The events that say that payloads were destroyed, by number."""
         self._heads: dict[str, tuple[str, int]] = {}
 
     def follow(self, body: dict[str, Json], digest: str) -> Iterator[str]:
@@ -82,7 +82,7 @@ class Chain:
         self.seq, self.epoch, self.mono_ns = body["seq"], body["epoch"], body["mono_ns"]
         self._heads[body["actor"]] = digest, body["seq"]
         if body["kind"] in TOMBSTONES:
-            self.tombstones[body["seq"]] = body["fingerprint"]
+            self.tombstones[body["seq"]] = body
         if body["payload"]:
             self.references.setdefault(body["payload"], (body["seq"], body["tenant"]))
 

@@ -15,10 +15,14 @@ from store.keys.errors import Shredded
 from store.keys.keystore import Keystore
 from store.keys.scope import Owner, Scope
 from store.keys.site_key import Site
+from store.ledger import schema
 from store.ledger.ledger import Ledger
 from store.ledger.verify import verify
+from store.records.canonical import canonical, parse, sha256
 from store.records.errors import BailiwickError, Denied, IntegrityError, SettingsError
+from store.records.event import Event
 from store.records.kinds import Kind
+from store.verify import tombstone
 
 SECRET = "the patient in room 12 is called Ophelia Krantz"
 CHILD = Path(__file__).with_name("shred_child.py")
@@ -313,6 +317,62 @@ def test_what_is_missing_without_a_tombstone_is_an_error(folder: Path, draft, ch
     with Ledger.open(folder, read_only=True) as ledger:
         found = verify(ledger)
     assert any(says in problem for problem in found.problems), found.problems
+
+
+def add_sweep(folder: Path, **more: object) -> None:
+    """What somebody without keys can write: an event that follows the last, and says that the first payload is gone."""
+    with duckdb.connect(str(folder / "ledger.duckdb")) as connection:
+        ((data, id),) = connection.execute("SELECT bytes, payload FROM events ORDER BY seq LIMIT 1").fetchall()
+        last = connection.execute("SELECT max(seq) FROM events").fetchall()[0][0]
+        body = parse(data) | {"seq": last + 1, "kind": "payloads.swept", "actor": "keeper", "step": "*/standard"}
+        body |= {"payload": "", "prev": "0" * 64, "fingerprint": tombstone([id]), "mono_ns": 2**50} | more
+        data = canonical(body)
+        row = schema.row(Event.parse(data), data, sha256(data))
+        cells = [
+            str(cell)[:-1] if name == "time" else cell for name, cell in zip(schema.EVENT_COLUMNS, row, strict=True)
+        ]
+        connection.execute(f"INSERT INTO events VALUES ({', '.join('?' * len(cells))})", cells)
+        connection.execute("DELETE FROM payloads WHERE id = ?", [id])
+        connection.execute("INSERT INTO tombstones VALUES (?, ?)", [id, last + 1])
+
+
+def test_a_tombstone_that_somebody_without_keys_wrote_is_noticed_and_never_signed(folder: Path, draft) -> None:
+    with Ledger.open(folder) as ledger:
+        said(ledger, draft, "ada")
+        said(ledger, draft, "bob")
+    add_sweep(folder)
+    with Ledger.open(folder, read_only=True) as ledger:
+        (problem,) = [each for each in verify(ledger).problems if "event 3" in each]
+        assert "was not written by who has the keys" in problem
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="event 3 says that content was destroyed, and was not written by"):
+            Ledger.open(folder)
+
+
+def test_a_key_is_not_destroyed_because_a_column_or_an_event_without_a_mark_says_so(folder: Path, draft) -> None:
+    with Ledger.open(folder) as ledger:
+        event = said(ledger, draft, "ada")
+        said(ledger, draft, "bob")
+        (key, _) = ledger.keystore.records
+    with duckdb.connect(str(folder / "ledger.duckdb")) as connection:
+        connection.execute("UPDATE events SET kind = 'keys.shredded', step = 'x/' || ? WHERE seq = 2", [key])
+    with Ledger.open(folder) as ledger:
+        assert ledger.payload(event.payload)["text"] == SECRET
+
+
+def test_a_tombstone_whose_key_is_still_there_is_none(folder: Path, draft, tmp_path: Path) -> None:
+    with Ledger.open(folder) as ledger:
+        said(ledger, draft, "ada")
+        said(ledger, draft, "root")  # whose key is for what the order says, too
+    shutil.copytree(folder / "keys", tmp_path / "keys")
+    with Ledger.open(folder) as ledger:
+        ledger.keeper.shred(Scope("acme", "ada"), "root")
+    shutil.rmtree(folder / "keys")
+    shutil.copytree(tmp_path / "keys", folder / "keys")
+    with Ledger.open(folder, read_only=True) as ledger:
+        assert any("a data key was destroyed, and it is in the keystore" in each for each in verify(ledger).problems)
+    with Ledger.open(folder) as ledger:
+        assert verify(ledger).ok
 
 
 def test_content_in_flight_is_kept_or_shredded_and_never_lost(ledger, draft) -> None:
