@@ -75,8 +75,9 @@ async def storing(settings: "Settings") -> AsyncIterator["Storing | Client"]:
 
 
 @contextmanager
-def writable(settings: "Settings") -> Iterator["Ledger"]:
-    """The ledger of the data folder, which must be there. Raises Unreachable if a runtime has it, SettingsError."""
+def writable(settings: "Settings", *, lose: bool = False) -> Iterator["Ledger"]:
+    """The ledger of the data folder, which must be there; `lose` as `Ledger.open` has it. Raises Unreachable if a
+    runtime has it, SettingsError."""
     from runtime.folders import only_ours
     from runtime.site_key import site
     from store.ledger.database import DATABASE
@@ -85,7 +86,7 @@ def writable(settings: "Settings") -> Iterator["Ledger"]:
     if not (settings.data_dir / DATABASE).exists():
         raise SettingsError("there is no ledger yet", str(settings.data_dir), "run a task first")
     only_ours(settings.data_dir)
-    with Ledger.open(settings.data_dir, mirror=settings.mirror_dir, site=site(settings)) as ledger:
+    with Ledger.open(settings.data_dir, mirror=settings.mirror_dir, site=site(settings), lose=lose) as ledger:
         yield ledger
 
 

@@ -35,7 +35,8 @@ def init(
 ) -> None:
     """Make the keystore before the first start, or bring lost keys back from a backup.
 
-    Without it the first start makes one, with the site key in a file.
+    Without it the first start makes one, with the site key in a file. Content under keys that are newer than the backup
+    stays closed, and the log goes on.
     """
     from runtime.cli.backend import writable
     from runtime.site_key import passphrase
@@ -61,7 +62,7 @@ def init(
     finally:
         lock.release(clear=True)
     if (settings.data_dir / DATABASE).exists():
-        with writable(settings):
+        with writable(settings, lose=bool(backup)):
             pass  # a start, which destroys again what was shredded since the backup
 
 

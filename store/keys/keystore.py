@@ -63,6 +63,8 @@ class Keystore:
             self.records = {record.id: record for record in map(Record.parse, book["keys"])}
             self.pending = {Record.parse(each).id: (Record.parse(each), str(each["by"])) for each in book["shredded"]}
             """Keys that are destroyed, and whom for, until the ledger has its tombstones."""
+            self.lost = {bytes.fromhex(id).hex() for id in book.get("lost", ())}
+            """Keys that are known to be lost: an older copy of the keystore was taken on purpose."""
         except (ValueError, TypeError, KeyError, AttributeError):
             raise IntegrityError("the keystore is damaged", str(self._path), RESTORE) from None
 
@@ -164,6 +166,12 @@ class Keystore:
         if gone := [id for id in ids if id in self.records]:
             self._without(gone, {})
 
+    def forgo(self, ids: Iterable[str]) -> None:
+        """Go on without keys that an older copy does not have. What is under them cannot be opened."""
+        with self._writing():
+            self.lost |= set(ids)
+            self._write(self.header, self._key, self._keys.values(), self.pending)
+
     def settle(self, ids: Iterable[str]) -> None:
         """Forget pending ones: the ledger has their tombstones on disk."""
         with self._writing():
@@ -259,6 +267,7 @@ class Keystore:
             "site": header.json(),
             "keys": [entry for _, entry in entries.values()],
             "shredded": [record.json() | {"by": by} for record, by in pending.values()],
+            "lost": sorted(self.lost),
         }
         book["seal"] = _text(seal(key, b"", _sealed(book)))
         self._put(json.dumps(book).encode() + b"\n")

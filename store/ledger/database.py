@@ -16,7 +16,6 @@ from store.keys.site_key import Site
 from store.ledger import schema, upgrade
 from store.ledger.archive import Archive
 from store.ledger.lock import unusable
-from store.ledger.reader import Reader
 from store.ledger.writer import first_line
 from store.records.errors import IntegrityError, SettingsError
 
@@ -72,7 +71,11 @@ def earlier_key(folder: Path) -> bytes:
 
 
 def _used(connection: duckdb.DuckDBPyConnection) -> bool:
-    return "tombstones" in schema.tables(connection) and Reader(connection, "").has_payloads()
+    """Whether there ever was content: in the archive, destroyed, or referred to."""
+    there = schema.tables(connection)
+    asked = {"payloads": "true", "tombstones": "true", "events": "payload <> ''"}
+    queries = (f"SELECT 1 FROM {table} WHERE {where} LIMIT 1" for table, where in asked.items() if table in there)
+    return any(connection.execute(query).fetchall() for query in queries)
 
 
 def _keystore(folder: Path, site: Site, fresh: bool) -> Keystore:

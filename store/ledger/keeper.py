@@ -120,6 +120,22 @@ class Keeper:
             self._settle()
             self._keys.drop(self._shredded())
 
+    def complete(self, *, lose: bool = False) -> None:
+        """Raise IntegrityError if content is under keys that are not there, though nobody destroyed them: keystore and
+        ledger are not of one time. With `lose` go on without these keys."""
+        with self._lock:
+            used = {row[0] for row in self._ledger.reader.rows("SELECT DISTINCT key FROM payloads")}
+            unknown = used - self._keys.records.keys() - self._keys.pending.keys() - self._keys.lost
+            unknown -= unknown and self._shredded().keys()
+            if unknown and not lose:
+                what = (
+                    f"{len(unknown)} data keys are not in the keystore: it is an older copy, or the ledger is a newer"
+                )
+                do = "put the newest back; or move this one away, and `bailiwick keys init --from BACKUP` goes on without them"
+                raise IntegrityError(what, str(self._keys.folder), do)
+            if unknown:
+                self._keys.forgo(unknown)
+
     def sweep(self, days: Mapping[str, int], by: str, *, dry_run: bool = False) -> list[Gone]:
         """Take away content that is older than its class is kept, in days (0: for ever); what went, or would go.
 

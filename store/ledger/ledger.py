@@ -109,11 +109,13 @@ class Ledger:
         mirror: Path | None = None,
         site: Site | None = None,
         above: int = 0,
+        lose: bool = False,
     ) -> "Ledger":
         """Open the ledger in `folder`, and make it if it is not there; read-only, it starts and writes nothing.
 
         `mirror` is a folder for the checkpoints; `site` says where the site key is, if not in the data folder; the new
-        epoch is above the one that `above` names, which the ledger may know nothing of. Raises
+        epoch is above the one that `above` names, which the ledger may know nothing of; `lose` says to go on without
+        data keys that an older copy of the keystore does not have. Raises
         Unreachable if another process has the ledger, SettingsError if a folder cannot be used, IntegrityError if what
         is there is no ledger of this version, or not what was signed; for writing, Locked if the site key is missing.
         """
@@ -137,6 +139,7 @@ class Ledger:
         try:
             if not read_only:
                 ledger.keeper.finish()
+                ledger.keeper.complete(lose=lose)
             return ledger
         except BaseException:
             ledger.close()

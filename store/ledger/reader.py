@@ -197,11 +197,6 @@ class Reader:
         found = self.rows("SELECT bytes FROM events WHERE seq = 1")
         return sha256(found[0][0]) if found else ""
 
-    def has_payloads(self) -> bool:
-        """Whether the archive holds anything, or has."""
-        queries = (f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)" for table in ("payloads", "tombstones"))
-        return any(map(self._number, queries))
-
     def _runs(self, which: str, values: list[object]) -> list[RunRow]:
         events = f"(SELECT * FROM events WHERE run IN ({which}))"
         query = f"SELECT {_RUN_COLUMNS} FROM ({schema.RUNS.format(events=events)}) ORDER BY first_seq DESC"

@@ -414,3 +414,40 @@ def test_a_copy_of_the_data_folder_made_before_opens_with_its_own_keys_only(
         pytest.raises(IntegrityError, match=r"data key .* is not in the keystore"),
     ):
         ledger.payload(event.payload)
+
+
+def test_an_older_copy_of_the_keystore_is_taken_only_on_purpose(folder: Path, draft) -> None:
+    path = folder / "keys" / "keystore.json"
+    with Ledger.open(folder) as ledger:
+        ada = said(ledger, draft, "ada")
+    older = path.read_bytes()
+    with Ledger.open(folder) as ledger:
+        bob = said(ledger, draft, "bob")
+    path.write_bytes(older)
+    with pytest.raises(IntegrityError, match="1 data keys are not in the keystore: it is an older copy"):
+        Ledger.open(folder)
+    with Ledger.open(folder, lose=True):
+        pass
+    with Ledger.open(folder) as ledger:
+        assert ledger.payload(ada.payload)["by"] == "ada"
+        with pytest.raises(IntegrityError, match="not in the keystore"):
+            ledger.payload(bob.payload)
+        assert not verify(ledger).ok
+        said(ledger, draft, "bob")
+
+
+@pytest.mark.parametrize("gone", [(), ("tombstones",), ("tombstones", "tiles", "checkpoints")])
+def test_no_keystore_is_made_where_there_was_content(folder: Path, draft, gone: tuple[str, ...]) -> None:
+    with Ledger.open(folder) as ledger:
+        said(ledger, draft, "ada")
+    (folder / "keys" / "keystore.json").unlink()
+    with duckdb.connect(str(folder / "ledger.duckdb")) as connection:
+        for table in gone:
+            connection.execute(f"DROP TABLE {table}")
+    with pytest.raises(IntegrityError, match="the keystore is missing"):
+        Ledger.open(folder)
+    with duckdb.connect(str(folder / "ledger.duckdb")) as connection:
+        connection.execute("DELETE FROM payloads")
+    with pytest.raises(IntegrityError, match="the keystore is missing"):
+        Ledger.open(folder)
+    assert not (folder / "keys" / "keystore.json").exists()
