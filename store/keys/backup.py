@@ -17,7 +17,7 @@ from store.records.canonical import Json, canonical, parse
 from store.records.errors import IntegrityError, SettingsError
 
 FORMAT = 1
-OTHERS = ("checkpoint.key", "payload.key")
+OTHERS = ("checkpoint.key",)
 """Keys of the folder that are in files of their own."""
 
 

@@ -5,15 +5,12 @@ against it, and what two owners have said alike stands there twice: destroying o
 is logged, and nothing is written that is not encrypted.
 """
 
-import hashlib
-import hmac
 import threading
 from dataclasses import dataclass
 
 import zstandard
 
 from store.keys.cipher import Unopened
-from store.keys.data_key import DataKey
 from store.keys.keystore import Keystore
 from store.keys.scope import Owner
 from store.ledger.errors import Unstorable
@@ -44,10 +41,8 @@ class Payload:
 class Archive:
     """Turns values into payloads and back, under the keys of a keystore. Safe from any thread."""
 
-    def __init__(self, keystore: Keystore, earlier: bytes = b"") -> None:
-        """`earlier` is the key that made the ids of payloads which version 0.1 stored."""
+    def __init__(self, keystore: Keystore) -> None:
         self._keystore = keystore
-        self._earlier = earlier
         self._at_hand = threading.local()
 
     def pack(self, owner: Owner, value: Json) -> Payload:
@@ -77,20 +72,13 @@ class Archive:
             data = zstandard.ZstdDecompressor().decompress(compressed)
         except (Unopened, zstandard.ZstdError):
             raise IntegrityError(f"payload {payload.id} is not what was recorded under this id") from None
-        if not self._named(payload, key, data):
-            raise IntegrityError(f"payload {payload.id} is not what was recorded under this id")
         return parse(data)
 
-    def encrypt(self, owner: Owner, id: str, size: int, compressed: bytes) -> Payload:
-        """The payload that version 0.1 stored under this id, as it is stored now."""
+    def encrypt(self, owner: Owner, id: str, size: int, compressed: bytes, *, damaged: bool) -> Payload:
+        """The payload that version 0.1 stored under this id, as it is stored now. One that is damaged stays so: it does
+        not open."""
         key = self._keystore.key_for(owner)
-        return Payload(id, owner.tenant, key.record.id, size, key.seal(id, compressed))
-
-    def _named(self, payload: Payload, key: DataKey, data: bytes) -> bool:
-        if hmac.compare_digest(key.name(data), payload.id):
-            return True
-        named = hmac.new(self._earlier, payload.tenant.encode() + b"\0" + data, hashlib.sha256).hexdigest()
-        return bool(self._earlier) and hmac.compare_digest(named, payload.id)
+        return Payload(id, owner.tenant, key.record.id, size, key.seal("" if damaged else id, compressed))
 
     def _compressor(self) -> zstandard.ZstdCompressor:
         """This thread's own: a compressor belongs to one thread, and making one takes longer than a payload does."""

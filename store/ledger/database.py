@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from store.keys.files import read_key
+from store.keys.files import destroy, read_key
 from store.keys.keystore import FILE, Keystore
 from store.keys.site_key import Site
 from store.ledger import schema, upgrade
@@ -20,6 +20,8 @@ from store.ledger.writer import first_line
 from store.records.errors import IntegrityError, SettingsError
 
 DATABASE, KEYS = "ledger.duckdb", "keys"
+EARLIER = "payload.key"
+"""The key that named the payloads of version 0.1; needed until they are encrypted, and no longer."""
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
@@ -54,20 +56,28 @@ def open_for_writing(folder: Path, site: Site) -> tuple[duckdb.DuckDBPyConnectio
         keystore = _keystore(folder, site, plain or not _used(connection))
         if plain:
             connection.close()
-            upgrade.encrypt(path, Archive(keystore))
+            _convert(folder, keystore)
             connection = connect(path, False)
         unsigned = schema.prepare(connection, str(folder))
         schema.check(connection, str(folder))
+        destroy(folder / KEYS / EARLIER)  # with it a guess at what 0.1 recorded could be tested for ever
         return connection, keystore, unsigned
     except BaseException:
         connection.close()
         raise
 
 
-def earlier_key(folder: Path) -> bytes:
-    """The key that made the ids of payloads before they were encrypted; empty if there never was one."""
-    path = folder / KEYS / "payload.key"
-    return read_key(path) if path.exists() else b""
+def _convert(folder: Path, keystore: Keystore) -> None:
+    """Have the payloads of version 0.1 encrypted."""
+    path = folder / DATABASE
+    try:
+        with connect(path, False) as connection:
+            schema.only_ours(connection, str(folder))
+            connection.execute("CHECKPOINT")  # so that nothing of it is in a log of its own
+        upgrade.encrypt(path, Archive(keystore), read_key(folder / KEYS / EARLIER), _connect_two)
+    except (duckdb.Error, OSError) as error:
+        do = "see to the disk, then start again: nothing is lost"
+        raise SettingsError(f"the ledger cannot be converted: {first_line(error)}", str(path), do) from None
 
 
 def _used(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -107,6 +117,19 @@ def _private() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def _connect_two(path: Path, also: Path) -> duckdb.DuckDBPyConnection:
+    """A new database at a path, from which one other can be reached as well. Raises duckdb.Error."""
+    later = ("enable_external_access", "lock_configuration")
+    with _private():
+        connection = duckdb.connect(
+            str(path), config={name: value for name, value in _CONFIG.items() if name not in later}
+        )
+    connection.execute("SET allowed_paths = $1", [[str(also), f"{also}.wal"]])
+    for name in later:
+        connection.execute(f"SET {name} = {_CONFIG[name]}")
+    return connection
 
 
 def connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:

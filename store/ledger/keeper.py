@@ -129,9 +129,9 @@ class Keeper:
             unknown -= unknown and self._shredded().keys()
             if unknown and not lose:
                 what = (
-                    f"{len(unknown)} data keys are not in the keystore: it is an older copy, or the ledger is a newer"
+                    f"{len(unknown)} data keys are not in the keystore: it is an older copy, or the ledger a newer one"
                 )
-                do = "put the newest back; or move this one away, and `bailiwick keys init --from BACKUP` goes on without them"
+                do = "put the newest back, or move it away: then `bailiwick keys init --from BACKUP` goes on without"
                 raise IntegrityError(what, str(self._keys.folder), do)
             if unknown:
                 self._keys.forgo(unknown)

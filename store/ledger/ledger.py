@@ -16,7 +16,7 @@ from store.keys.keystore import Keystore
 from store.keys.scope import Owner
 from store.keys.site_key import Site
 from store.ledger.archive import Archive
-from store.ledger.database import KEYS, earlier_key, open_for_reading, open_for_writing, prepare_folder
+from store.ledger.database import KEYS, open_for_reading, open_for_writing, prepare_folder
 from store.ledger.errors import LedgerFailed
 from store.ledger.gap import gaps, held_back
 from store.ledger.keeper import Keeper
@@ -84,7 +84,7 @@ class Ledger:
         self._mirror_trouble = ""
         self.reader = Reader(connection, str(folder))
         self.keystore = keystore
-        self.archive = Archive(keystore, earlier_key(folder))
+        self.archive = Archive(keystore)
         self._signing_key = self._key("checkpoint.key", not unsigned and self.reader.last_seq() > 0)
         self.marks = Marks(self._signing_key)
         self._lock = lock

@@ -148,10 +148,8 @@ def tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def check(connection: duckdb.DuckDBPyConnection, where: str) -> None:
-    """Raise IntegrityError unless the tables are those that this version writes, and nothing else is there: a view or
-    a macro can make a query mean something else."""
-    for what, name in connection.execute(_OTHERS, [list(_TABLES)]).fetchall():
-        raise IntegrityError(f"the {what} {name!r} in the ledger is not ours", where, "restore a backup")
+    """Raise IntegrityError unless the tables are those that this version writes, and nothing else is there."""
+    only_ours(connection, where)
     there = _tables(connection)
     if plain(connection) or (there and not there >= set(_LATER)):
         raise IntegrityError("an earlier version wrote the ledger", where, "start the runtime once: it converts it")
@@ -159,6 +157,13 @@ def check(connection: duckdb.DuckDBPyConnection, where: str) -> None:
         found = connection.execute(_COLUMNS, [table]).fetchall()
         if {name: kind for name, kind, _ in found} != columns or any(default for *_, default in found):
             raise _foreign(table, where)
+
+
+def only_ours(connection: duckdb.DuckDBPyConnection, where: str) -> None:
+    """Raise IntegrityError if there is anything but our tables: a view or a macro can make a query mean something
+    else."""
+    for what, name in connection.execute(_OTHERS, [list(_TABLES)]).fetchall():
+        raise IntegrityError(f"the {what} {name!r} in the ledger is not ours", where, "restore a backup")
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:

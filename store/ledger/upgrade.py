@@ -4,16 +4,21 @@ What DuckDB deletes stays in its file until something else is written there, so 
 them readable. The events are copied as they are; a crash leaves the old file or the new one.
 """
 
+import hmac
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import zstandard
 
 from store.keys.files import destroy, sync_folder
 from store.keys.scope import Owner
 from store.ledger import schema
-from store.ledger.archive import Archive
+from store.ledger.archive import LIMIT, Archive
 
+Connect = Callable[[Path, Path], duckdb.DuckDBPyConnection]
+"""Opens a new database, from which another can be reached."""
 CLASS = "standard"
 PAGE = 500
 """Payloads in memory at a time."""
@@ -29,18 +34,17 @@ _OWNERS = f"""
 """Payloads, and whose they are: of nobody but the tenant, if several said the same."""
 
 
-def encrypt(path: Path, archive: Archive) -> None:
-    """Write the closed database at `path` anew, its payloads encrypted. Raises duckdb.Error, OSError."""
+def encrypt(path: Path, archive: Archive, named: bytes, connect: Connect) -> None:
+    """Write the closed database at `path`, which has no log of its own, anew; its payloads, which the key `named` has
+    named, encrypted. Raises duckdb.Error, OSError."""
     new = path.with_suffix(".new")
     for left in (new, new.with_suffix(".new.wal")):
         left.unlink(missing_ok=True)
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("CHECKPOINT")  # so that nothing of it is in a log of its own
-    with duckdb.connect(str(new)) as connection:
+    with connect(new, path) as connection:
         schema.prepare(connection, str(path))
         connection.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS earlier (READ_ONLY)")
         _copy(connection)
-        _encrypted(connection, archive)
+        _encrypted(connection, archive, named)
         connection.execute("DETACH earlier")
         connection.execute("CHECKPOINT")
     _take_over(new, path)
@@ -58,14 +62,27 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"INSERT INTO {table} BY NAME FROM earlier.{table}")
 
 
-def _encrypted(connection: duckdb.DuckDBPyConnection, archive: Archive) -> None:
+def _encrypted(connection: duckdb.DuckDBPyConnection, archive: Archive, named: bytes) -> None:
     found = connection.cursor().execute(_OWNERS)
     while page := found.fetchmany(PAGE):
         rows = [
-            archive.encrypt(Owner(tenant, principal, retention), id, size, data).row
+            archive.encrypt(
+                Owner(tenant, principal, retention), id, size, data, damaged=_name(named, tenant, size, data) != id
+            ).row
             for id, tenant, size, data, principal, retention in page
         ]
         connection.executemany("INSERT INTO payloads VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _name(key: bytes, tenant: str, size: int, compressed: bytes) -> str:
+    """The id that version 0.1 gave to this content; empty if it is damaged."""
+    try:
+        if size > LIMIT or zstandard.frame_content_size(compressed) != size:
+            return ""
+        data = zstandard.ZstdDecompressor().decompress(compressed)
+    except zstandard.ZstdError:
+        return ""
+    return hmac.digest(key, tenant.encode() + b"\0" + data, "sha256").hex()
 
 
 def _take_over(new: Path, path: Path) -> None:

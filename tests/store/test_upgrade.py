@@ -4,9 +4,11 @@ Five events: what ada and bob said in the tenant acme, one thing that both said,
 """
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
+import duckdb
 import pytest
 import zstandard
 
@@ -14,7 +16,7 @@ from store.keys.scope import Scope
 from store.ledger import upgrade
 from store.ledger.ledger import Ledger
 from store.ledger.verify import Verification, verify
-from store.records.errors import IntegrityError
+from store.records.errors import IntegrityError, SettingsError
 
 EARLIER = Path(__file__).with_name("ledger-0.1.tar.zst")
 SAID = "Ophelia Krantz"
@@ -80,7 +82,43 @@ def test_an_upgrade_that_was_interrupted_is_done_again_or_finished(
     assert not list(earlier.glob("*.old")) + list(earlier.glob("*.new*"))
 
 
-def test_without_the_key_that_named_its_payloads_it_says_so(earlier: Path) -> None:
-    (earlier / "keys" / "payload.key").unlink()
-    with Ledger.open(earlier) as ledger, pytest.raises(IntegrityError, match="not what was recorded"):
-        texts(ledger)
+def test_what_is_written_is_private_and_the_key_that_named_payloads_goes(earlier: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with Ledger.open(earlier) as ledger:
+            assert len(texts(ledger)) == 5
+    finally:
+        os.umask(before)
+    assert not (earlier / "keys" / "payload.key").exists()
+    assert {path.stat().st_mode & 0o777 for path in earlier.rglob("*.*") if path.suffix != ".lock"} == {0o600}
+
+
+def test_without_the_key_that_named_its_payloads_nothing_is_converted(earlier: Path) -> None:
+    key = earlier / "keys" / "payload.key"
+    away = key.rename(earlier.parent / "away")
+    with pytest.raises(IntegrityError, match=r"payload.key is missing"):
+        Ledger.open(earlier)
+    away.rename(key)
+    with Ledger.open(earlier) as ledger:
+        assert len(texts(ledger)) == 5
+
+
+def test_damage_that_was_there_is_there_afterwards(earlier: Path) -> None:
+    with duckdb.connect(str(earlier / "ledger.duckdb")) as connection:
+        connection.execute("UPDATE payloads SET data = (SELECT data FROM payloads LIMIT 1)")
+    with Ledger.open(earlier) as ledger:
+        found = verify(ledger)
+        assert len([each for each in found.problems if "is not what was recorded" in each]) == 3, found.problems
+        assert len(found.problems) == 3  # of four, one has what it had
+
+
+def test_a_disk_that_is_full_is_one_line_and_nothing_is_lost(earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as later:
+        later.setattr(upgrade, "_take_over", full)
+        with pytest.raises(SettingsError, match=r"cannot be converted: .*No space left"):
+            Ledger.open(earlier)
+    with Ledger.open(earlier) as ledger:
+        assert len(texts(ledger)) == 5
