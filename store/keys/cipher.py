@@ -58,12 +58,12 @@ class Stretch:
 
     @classmethod
     def parse(cls, value: Json) -> "Stretch":
-        """As `json` wrote it. Raises ValueError if it is none, or would take more than a GiB."""
+        """As `json` wrote it. Raises ValueError if scrypt takes no such numbers, or would take more than a GiB."""
         found = cls(str(value["salt"]), *(int(value[name]) for name in ("n", "r", "p")))
         if len(bytes.fromhex(found.salt)) < 16 or not (found.n >= 2**14 and 1 <= found.p <= 16 and found.r >= 8):
             raise ValueError("weaker than any that is written here")
-        if 128 * found.n * found.r > 2**30:
-            raise ValueError("more than any that is written here")
+        if 128 * found.n * found.r > 2**30 or found.n & (found.n - 1):
+            raise ValueError("more than any that is written here, or no power of two")
         return found
 
     def json(self) -> Json:

@@ -6,7 +6,9 @@ environment, and each has a name of its own: a new one stands beside the old one
 """
 
 import re
+import resource
 import secrets
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -68,8 +70,10 @@ class Site:
 
     def make(self, store: str, source: Source) -> tuple[Header, bytes]:
         """A fresh site key for a keystore, kept at its source when this returns. Raises SettingsError."""
+        _no_core()
         header = Header(store, secrets.token_hex(8), source, Stretch.fresh() if source is Source.PASSPHRASE else None)
         if source is Source.FILE:
+            self._check_folder()
             try:
                 return header, make_key(self._file(header))
             except OSError as error:
@@ -84,8 +88,10 @@ class Site:
     def fetch(self, header: Header) -> bytes:
         """The key. Raises Locked if it is not there, SettingsError if it cannot be asked for, IntegrityError if it is
         damaged."""
+        _no_core()
         if header.source is Source.FILE:
             path = self._file(header)
+            self._check_folder()
             if not path.exists():
                 raise Locked(LOST, str(path), "mount or restore it: `bailiwick keys init --from BACKUP`")
             return read_key(path)
@@ -130,6 +136,12 @@ class Site:
         if old and other and _keyring("get_password", SERVICE, old.name):
             _keyring("delete_password", SERVICE, old.name)
 
+    def _check_folder(self) -> None:
+        """Raise SettingsError if everybody can put files into the folder of the site key."""
+        if self.folder.is_dir() and self.folder.stat().st_mode & stat.S_IWOTH:
+            do = f"chmod o-w {self.folder}"
+            raise SettingsError("everybody can write to the folder of the site key", str(self.folder), do)
+
     def _file(self, header: Header) -> Path:
         return self.folder / f"{header.name}.key"
 
@@ -138,6 +150,12 @@ class Site:
         if not self._known:
             raise SettingsError("the passphrase is empty")
         return self._known
+
+
+def _no_core() -> None:
+    """Let no crash of a process that has keys write its memory to a file. To have it refuse inspection as well
+    (PR_SET_DUMPABLE) would keep `doctor` from seeing its sockets."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _keyring(method: str, *arguments: str) -> Any:

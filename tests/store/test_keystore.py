@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_parameters_of_scrypt_that_are_too_weak_or_too_dear_are_refused(keys: Pa
     Keystore.make(keys, Site(keys, lambda: b"x"), Source.PASSPHRASE)
     path = keys / "keystore.json"
     book = json.loads(path.read_text())
-    for change in ({"n": 2}, {"n": 2**30}, {"r": 2**20}, {"p": 1000}, {"salt": ""}):
+    for change in ({"n": 2}, {"n": 2**17 - 1}, {"n": 2**30}, {"r": 2**20}, {"p": 1000}, {"salt": ""}):
         site = book["site"] | {"stretch": book["site"]["stretch"] | change}
         path.write_text(json.dumps(book | {"site": site}))
         with pytest.raises(IntegrityError, match="damaged"):
@@ -364,3 +365,35 @@ def test_a_new_key_leaves_the_wrapping_of_others_as_it_is_and_a_new_site_key_doe
     store.rekey()
     assert not set(wrapped()) & set(first)
     assert opened(keys).key_for(ADA)
+
+
+CORE = """
+import resource, sys
+from pathlib import Path
+from store.keys.keystore import Keystore
+from store.keys.site_key import Site
+soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+store = Keystore.open(Path(sys.argv[1]), Site(Path(sys.argv[1])))
+store.unlock()
+print(resource.getrlimit(resource.RLIMIT_CORE))
+"""
+
+
+def test_a_process_that_has_keys_writes_no_core_when_it_crashes(keys: Path) -> None:
+    Keystore.make(keys, Site(keys))
+    done = subprocess.run([sys.executable, "-c", CORE, keys], capture_output=True, text=True, check=True)
+    assert done.stdout == "(0, 0)\n"
+
+
+def test_a_folder_that_everybody_can_write_to_is_none_for_a_site_key(keys: Path, tmp_path: Path) -> None:
+    medium = tmp_path / "stick"
+    medium.mkdir()
+    medium.chmod(0o777)
+    with pytest.raises(SettingsError, match="everybody can write"):
+        Keystore.make(keys, Site(medium))
+    medium.chmod(0o755)
+    Keystore.make(keys, Site(medium))
+    medium.chmod(0o777)
+    with pytest.raises(SettingsError, match="everybody can write"):
+        Keystore.open(keys, Site(medium)).unlock()
