@@ -6,7 +6,7 @@ site key, so that whoever can open it sees if anything in it was changed.
 To destroy data keys, the others are wrapped under a new site key, and the old site key and the old file overwritten.
 The moment at which the new file takes the old one's name decides: before it every key is there, after it the named ones
 are gone, and whatever a crash left undone is done at the next start. A copy of the old file, wherever it is, opens with
-the old site key and no other.
+the old site key and no other: which is gone, unless it comes from a passphrase that somebody still knows.
 """
 
 import base64

@@ -118,6 +118,7 @@ def test_what_was_destroyed_is_listed_and_the_list_is_signed(tmp_path: Path, dra
         ([whole[0].replace(b'"event": 4', b'"event": 5'), *whole[1:]], "another list"),
         ([*whole, b"{}"], "is none"),
         ([*whole, b'{"id": 1, "event": "x"}'], "is none"),
+        ([*whole, b'{"id": "\\ud800", "event": 4}'], "is none"),
     ):
         (tmp_path / "out" / DESTROYED_FILE).write_bytes(b"".join(line + b"\n" for line in changed))
         assert any(says in problem for problem in audit(tmp_path / "out").problems), says

@@ -120,6 +120,19 @@ def test_a_passphrase_opens_what_it_made_and_a_new_site_key_under_it_is_another(
     assert [path.name for path in keys.iterdir()] == ["keystore.json"]
 
 
+def test_an_older_copy_opens_with_a_passphrase_that_is_still_known_and_not_with_a_new_one(keys: Path) -> None:
+    """What the README warns of."""
+    store = Keystore.make(keys, Site(keys, lambda: b"words"), Source.PASSPHRASE)
+    made = store.key_for(ADA)
+    older = (keys / "keystore.json").read_bytes()
+    store.shred(Scope("acme", "ada"), "root")
+    store.rekey(Source.PASSPHRASE, Site(keys, lambda: b"new words"))
+    (keys / "keystore.json").write_bytes(older)
+    assert opened(keys, passphrase=lambda: b"words").key(made.record.id) == made
+    with pytest.raises(IntegrityError, match="does not open"):
+        opened(keys, passphrase=lambda: b"new words")
+
+
 def test_parameters_of_scrypt_that_are_too_weak_or_too_dear_are_refused(keys: Path) -> None:
     Keystore.make(keys, Site(keys, lambda: b"x"), Source.PASSPHRASE)
     path = keys / "keystore.json"
