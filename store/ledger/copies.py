@@ -15,7 +15,8 @@ from store.keys.files import read_key
 from store.keys.keystore import Keystore
 from store.ledger import schema
 from store.ledger.archive import Archive, Payload
-from store.ledger.database import KEYS, connect, earlier_key
+from store.ledger.database import KEYS, connect
+from store.ledger.marks import Marks
 from store.ledger.mirror import Mirror
 from store.ledger.proofs import Proofs
 from store.ledger.reader import Reader
@@ -34,6 +35,8 @@ class Opened(Protocol):
     @property
     def proofs(self) -> Proofs: ...
     @property
+    def marks(self) -> Marks: ...
+    @property
     def mirror(self) -> Mirror | None: ...
 
 
@@ -43,8 +46,10 @@ class Copy:
     def __init__(self, connection: duckdb.DuckDBPyConnection, data: Path, keystore: Keystore, where: str) -> None:
         self.reader = Reader(connection, where)
         self.keystore = keystore
-        self.archive: Archive = _Reachable(keystore, earlier_key(data))
-        self.proofs = Proofs(self.reader, read_key(data / KEYS / "checkpoint.key"), self.reader.last_seq, where)
+        self.archive: Archive = _Reachable(keystore)
+        signing_key = read_key(data / KEYS / "checkpoint.key")
+        self.proofs = Proofs(self.reader, signing_key, self.reader.last_seq, where)
+        self.marks = Marks(signing_key)
         self.mirror: Mirror | None = None
 
 

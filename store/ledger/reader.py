@@ -106,7 +106,7 @@ class Reader:
         """Of the events of a kind that another event caused, the newest of each cause."""
         newest = "SELECT max(seq) FROM events WHERE kind = ? AND cause > 0 GROUP BY cause"
         rows = self.rows(f"SELECT seq, hash, bytes FROM events WHERE seq IN ({newest}) ORDER BY seq", str(kind))
-        return [_event(*row) for row in rows]
+        return [read_event(*row) for row in rows]
 
     def last_seq(self) -> int:
         """The number of the last committed event; 0 if there is none."""
