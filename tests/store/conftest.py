@@ -1,11 +1,13 @@
 """What the tests of store/ share: a ledger in a folder of its own, and drafts."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from store.ledger import keeper
 from store.ledger.ledger import Ledger
 from store.records.event import Draft
 from store.records.kinds import Kind
@@ -36,3 +38,18 @@ def ledger(folder: Path) -> Iterator[Ledger]:
     """An open ledger, closed at the end."""
     with Ledger.open(folder) as opened:
         yield opened
+
+
+@pytest.fixture
+def aged(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the keeper's clock be so many days ahead."""
+
+    def ahead(days: int) -> None:
+        class Later(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> "Later":
+                return super().now(tz) + timedelta(days=days)
+
+        monkeypatch.setattr(keeper, "datetime", Later)
+
+    return ahead

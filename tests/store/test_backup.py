@@ -197,7 +197,9 @@ def test_a_ledger_that_was_put_back_by_hand_is_refused_by_its_mirror(
         assert verify(ledger).ok
 
 
-def test_what_was_shredded_or_swept_since_stays_destroyed(folder: Path, draft: MakeDraft, place: Path) -> None:
+def test_what_was_shredded_or_swept_since_stays_destroyed(
+    folder: Path, draft: MakeDraft, place: Path, aged: Callable[[int], None]
+) -> None:
     with Ledger.open(folder) as ledger:
         ledger.append(draft(principal="ada"), {"text": SAID})
         ledger.append(draft(principal="bob", retention="short"), {"text": "bob's"})
@@ -206,8 +208,7 @@ def test_what_was_shredded_or_swept_since_stays_destroyed(folder: Path, draft: M
         keys = (folder / "keys").with_name("kept")
         shutil.copytree(folder / "keys", keys)
         ledger.keeper.shred(Scope("acme", "ada"), "root")
-    with duckdb.connect(str(folder / "ledger.duckdb")) as connection:  # bob's is out of date
-        connection.execute("UPDATE events SET time = time - INTERVAL 9 DAY WHERE principal = 'bob'")
+    aged(9)  # bob's is out of date
     with Ledger.open(folder) as ledger:
         assert [each.payloads for each in ledger.keeper.sweep({"short": 1}, "root")] == [1]
     shutil.rmtree(folder / "keys")

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 from base64 import b64decode
-from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -155,7 +154,7 @@ def test_no_name_that_content_can_have_keeps_it_from_being_held_or_shredded(fold
         assert verify(ledger).ok
 
 
-def test_a_start_can_say_what_was_destroyed_whatever_it_is_called(folder: Path, draft, monkeypatch) -> None:
+def test_a_start_can_say_what_was_destroyed_whatever_it_is_called(folder: Path, draft, aged) -> None:
     with Ledger.open(folder) as ledger:
         said(ledger, draft, "Ж" * 512)
         ledger.keystore.shred(Scope("acme"), "root")  # and no more: the process ends here
@@ -164,19 +163,7 @@ def test_a_start_can_say_what_was_destroyed_whatever_it_is_called(folder: Path, 
         assert verify(ledger).destroyed == 1
 
 
-def aged(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
-    """Let the keeper's clock be so many days ahead."""
-    from store.ledger import keeper
-
-    class Later(keeper.datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return super().now(tz) + timedelta(days=days)
-
-    monkeypatch.setattr(keeper, "datetime", Later)
-
-
-def test_the_sweep_takes_what_is_old_of_its_class_and_nothing_that_is_needed(ledger, draft, monkeypatch) -> None:
+def test_the_sweep_takes_what_is_old_of_its_class_and_nothing_that_is_needed(ledger, draft, aged) -> None:
     old = said(ledger, draft, "ada", retention="brief")
     lasting = said(ledger, draft, "ada")
     held = said(ledger, draft, "bob", retention="brief")
@@ -184,7 +171,7 @@ def test_the_sweep_takes_what_is_old_of_its_class_and_nothing_that_is_needed(led
     ledger.keeper.hold(Scope("acme", "bob"), "counsel", "case 17")
     days = {"brief": 30, "standard": 0}
     assert ledger.keeper.sweep(days, "root") == []
-    aged(monkeypatch, 31)
+    aged(31)
     (would,) = ledger.keeper.sweep(days, "root", dry_run=True)
     assert (would.payloads, would.scope, would.events) == (1, Scope("acme", None, "brief"), ())
     assert ledger.payload(old.payload)
@@ -208,7 +195,7 @@ def ended(ledger: Ledger, draft, run: str, user: str = "ada"):
     return said(ledger, draft, user, f"the outcome of {run}", kind=Kind.RUN_ENDED, run=run, decision="completed")
 
 
-def test_the_sweep_leaves_what_open_runs_read_of_others_and_why_something_is_held(ledger, draft, monkeypatch) -> None:
+def test_the_sweep_leaves_what_open_runs_read_of_others_and_why_something_is_held(ledger, draft, aged) -> None:
     for run, source in (("a1", ""), ("b2", "a1"), ("c3", "b2-1"), ("lone", ""), ("p4", "")):
         submitted(ledger, draft, run, source=source)
         if run == "b2":
@@ -216,7 +203,7 @@ def test_the_sweep_leaves_what_open_runs_read_of_others_and_why_something_is_hel
     submitted(ledger, draft, "p4-2")
     outcomes = {run: ended(ledger, draft, run) for run in ("a1", "b2", "b2-1", "lone", "p4-2")}  # open: c3, p4
     hold = ledger.keeper.hold(Scope("acme", "eve"), "ada", "case 17")
-    aged(monkeypatch, 31)
+    aged(31)
     (gone,) = ledger.keeper.sweep({"standard": 30}, "root")
     assert gone.payloads == 1
     with pytest.raises(Shredded):
@@ -225,7 +212,7 @@ def test_the_sweep_leaves_what_open_runs_read_of_others_and_why_something_is_hel
         assert "the outcome of" in ledger.payload(event.payload)["text"]
     assert ledger.payload(hold.payload) == {"reason": "case 17"}
     ended(ledger, draft, "c3")
-    aged(monkeypatch, 62)
+    aged(62)
     assert ledger.keeper.sweep({"standard": 30}, "root")
     with pytest.raises(Shredded):
         ledger.payload(outcomes["a1"].payload)
@@ -286,7 +273,7 @@ def test_events_that_are_not_what_was_recorded_destroy_nothing(folder: Path, dra
                 order()
 
 
-def test_what_is_said_again_after_a_sweep_is_kept_anew(ledger, draft, monkeypatch) -> None:
+def test_what_is_said_again_after_a_sweep_is_kept_anew(ledger, draft, aged) -> None:
     old = said(ledger, draft, "ada", retention="brief")
     with monkeypatch.context() as later:
         aged(later, 31)
