@@ -168,10 +168,8 @@ class Signed:
 def _mirrored(ledger: Opened) -> tuple[list[Checkpoint], str]:
     """The checkpoints in the mirror, the largest first, and why they cannot be read."""
     try:
-        if ledger.mirror is None:
-            return [], ""
-        key = Key(ledger.proofs.name, ledger.proofs.public)
-        return ledger.mirror.checkpoints(key, gaps=gaps(ledger.reader))[::-1], ""
+        key, left = Key(ledger.proofs.name, ledger.proofs.public), gaps(ledger.reader)
+        return ledger.mirror.checkpoints(key, gaps=left)[::-1] if ledger.mirror else [], ""
     except (Unreachable, IntegrityError) as error:
         return [], str(error)
 
