@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from store.keys.book import entry, sealed, text
 from store.keys.cipher import KEY_BYTES, Unopened, seal, unseal
 from store.keys.data_key import DataKey, Record
 from store.keys.errors import Shredded
@@ -27,7 +28,7 @@ from store.keys.files import destroy, private_subfolder, read_private, sync_fold
 from store.keys.scope import Owner, Scope
 from store.keys.site_key import Header, Site
 from store.keys.source import Source
-from store.records.canonical import Json, canonical
+from store.records.canonical import Json
 from store.records.errors import IntegrityError, SettingsError
 
 FILE, OLD = "keystore.json", "keystore.old"
@@ -235,7 +236,7 @@ class Keystore:
     def _open_with(self, site_key: bytes) -> None:
         """Check the seal, and take the data keys out of their wrappings."""
         try:
-            unseal(site_key, base64.b64decode(self._book["seal"]), _sealed(self._book))
+            unseal(site_key, base64.b64decode(self._book["seal"]), sealed(self._book))
             keys = [
                 DataKey.of(record, unseal(site_key, base64.b64decode(each["wrapped"]), record.place(self.header.id)))
                 for record, each in zip(self.records.values(), self._book["keys"], strict=True)
@@ -261,7 +262,7 @@ class Keystore:
         """Put these keys on disk, in place of those that are there, and have them."""
         keys = tuple(keys)
         before = self._entries if key == self._key else {}
-        entries = {each.record.id: (each, _entry(each, header, key, before)) for each in keys}
+        entries = {each.record.id: (each, entry(each, header, key, before)) for each in keys}
         book = {
             "format": FORMAT,
             "site": header.json(),
@@ -269,7 +270,7 @@ class Keystore:
             "shredded": [record.json() | {"by": by} for record, by in pending.values()],
             "lost": sorted(self.lost),
         }
-        book["seal"] = _text(seal(key, b"", _sealed(book)))
+        book["seal"] = text(seal(key, b"", sealed(book)))
         self._put(json.dumps(book).encode() + b"\n")
         self._book, self.header, self._entries = book, header, entries
         self._gone |= self.records.keys() - entries.keys()
@@ -298,20 +299,3 @@ class Keystore:
             return Header.parse(json.loads(self._old.read_bytes())["site"])
         except (ValueError, TypeError, KeyError):
             return None
-
-
-def _entry(each: DataKey, header: Header, key: bytes, before: Mapping[str, tuple[DataKey, Json]]) -> Json:
-    """What the file says of a key: as before, if it is the same under the same site key."""
-    same, entry = before.get(each.record.id, (None, None))
-    if same is each:
-        return entry
-    return each.record.json() | {"wrapped": _text(seal(key, each.secret, each.record.place(header.id)))}
-
-
-def _sealed(book: Json) -> bytes:
-    """What the seal is over: all but itself."""
-    return canonical({name: value for name, value in book.items() if name != "seal"})
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()

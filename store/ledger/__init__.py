@@ -10,6 +10,7 @@
     watermark how far the disk is, and who waits for it
     archive   payloads: keyed ids, compression, encryption under the keys of store/keys
     keeper    legal holds, shredding, the sweep of what is out of date
+    needs     what must stay, as the events' bytes say; `marks` tell whose word a tombstone is
     schema    the tables, as projections of an event's fields
     reader    events and runs out of the tables
     backup    copies of a ledger at one event; `copies` opens them

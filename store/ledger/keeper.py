@@ -100,10 +100,13 @@ class Keeper:
             self._refuse_held(scope)
             for record in self._keys.covered(scope):
                 check(self._tombstone(record, by, ()))  # afterwards it would be too late to find that it cannot be said
+            self._ledger.flush()
+            looked = self._ledger.last_seq()
+            self._refuse_needed(scope)
             told = self._settle()  # what an order that failed has destroyed all the same
             try:
                 with self._ledger.still():
-                    self._refuse_needed(scope)
+                    self._refuse_newer(scope, looked)
                     self._keys.shred(scope, by)
             finally:
                 told += self._settle()
@@ -178,8 +181,13 @@ class Keeper:
         reader = self._ledger.reader
         for run, *owner in needs.owners(reader, needs.needed_runs(reader)):
             if scope.covers(Owner(*owner)):
-                do = "cancel the open one first: `bailiwick runs cancel RUN`"
-                raise Denied(f"an open run needs it: {scope}", f"run {run}", do)
+                raise _needed(scope, run)
+
+    def _refuse_newer(self, scope: Scope, looked: int) -> None:
+        """Look at what runs have said since event `looked`: looking at all takes too long for nothing to be said."""
+        for event in self._ledger.reader.events(looked, limit=2**31):
+            if event.run and event.payload and scope.covers(Owner(event.tenant, event.principal, event.retention)):
+                raise _needed(scope, event.run)
 
     def _old(self, days: Mapping[str, int]) -> dict[Scope, tuple[set[str], list[str]]]:
         """The keys and ids of what is out of date and may go, by tenant and class."""
@@ -252,6 +260,11 @@ class Keeper:
 
 def _scope(record: Record) -> Scope:
     return Scope(record.owner.tenant, record.owner.user, record.owner.retention)
+
+
+def _needed(scope: Scope, run: str) -> Denied:
+    do = "cancel the open one first: `bailiwick runs cancel RUN`"
+    return Denied(f"an open run needs it: {scope}", f"run {run}", do)
 
 
 def _owner(scope: Scope) -> Owner:

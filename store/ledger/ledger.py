@@ -282,9 +282,9 @@ class Ledger:
             self.mirror.check()
             key = Key(self.proofs.name, self.proofs.public)
             self.proofs.agree_with(self.mirror.checkpoints(key, newest_only=True, gaps=gaps(self.reader)))
-        first, last = self.reader.first_hash(), self.reader.checkpoint()
-        unmarked(self.reader, self.marks, last[0] if last else 0)
-        notary = Notary(tree, self._signing_key, first, last[0] if last else 0)
+        first, (signed, _) = self.reader.first_hash(), self.reader.checkpoint() or (0, "")
+        unmarked(self.reader, self.marks, signed)
+        notary = Notary(tree, self._signing_key, first, signed)
         writer = Writer(self._connection, self._watermark, notary, tiles, self._keep, str(self.folder))
         writer.start()
         return writer

@@ -16,10 +16,10 @@ KEEPER = "keeper"
 """The actor of orders about content. The reasons in them are not swept: a hold must be able to say why."""
 
 _WRONG = "SELECT count(*) FILTER (sha256(bytes) <> hash), count(*), coalesce(max(seq), 0) FROM events"
-_FIELDS = ("run", "actor", "payload", "time", "tenant", "principal", "retention")
+_FIELDS = ("run", "kind", "fingerprint", "actor", "payload", "time", "tenant", "principal", "retention")
 _SAID = f"""
-    SELECT {", ".join(f"x[{place}] AS {name}" for place, name in enumerate(_FIELDS, 1))}
-    FROM (SELECT json_extract_string(decode(bytes), {[f"$.{name}" for name in _FIELDS]}) AS x FROM events)
+    SELECT seq, {", ".join(f"x[{place}] AS {name}" for place, name in enumerate(_FIELDS, 1))}
+    FROM (SELECT seq, json_extract_string(decode(bytes), {[f"$.{name}" for name in _FIELDS]}) AS x FROM {{events}})
 """
 """The fields that decide, out of the bytes of each event."""
 
@@ -27,14 +27,21 @@ _OLD = f"""
     SELECT p.key, p.id FROM payloads p JOIN (
         SELECT payload, max(time::TIMESTAMP) AS newest,
             bool_or(actor = '{KEEPER}' OR run IN (SELECT unnest(?))) AS needed
-        FROM ({_SAID}) WHERE payload <> '' GROUP BY payload
+        FROM ({_SAID.format(events="events")}) WHERE payload <> '' GROUP BY payload
     ) e ON e.payload = p.id
     WHERE p.key IN (SELECT unnest(?)) AND e.newest < ? AND NOT e.needed
 """
 """Payloads under some keys that nothing newer than a moment refers to, no order, and none of some runs."""
 
+_RUNS = f"""
+    SELECT kind, run, fingerprint
+    FROM ({_SAID.format(events="(FROM events WHERE contains(decode(bytes), '" + '"kind":"run.' + "'))")})
+    WHERE kind IN ('{Kind.RUN_SUBMITTED}', '{Kind.RUN_ENDED}') ORDER BY seq
+"""
+"""Where runs begin, each with the run it was forked from, and where they end."""
+
 _OWNERS = f"""
-    SELECT DISTINCT run, tenant, principal, retention FROM ({_SAID})
+    SELECT DISTINCT run, tenant, principal, retention FROM ({_SAID.format(events="events")})
     WHERE payload <> '' AND run IN (SELECT unnest(?)) ORDER BY run
 """
 
@@ -80,12 +87,12 @@ def needed_runs(reader: Reader) -> list[str]:
     was forked from, with its family."""
     submitted: dict[str, str] = {}
     open_runs: set[str] = set()
-    for event in told(reader, Kind.RUN_SUBMITTED, Kind.RUN_ENDED):
-        if event.kind == Kind.RUN_ENDED:
-            open_runs.discard(event.run)
+    for kind, run, source in reader.rows(_RUNS):
+        if kind == Kind.RUN_ENDED:
+            open_runs.discard(run)
         else:
-            submitted[event.run] = event.fingerprint  # the run it was forked from
-            open_runs.add(event.run)
+            submitted[run] = source
+            open_runs.add(run)
     families = _grown({_family(run) for run in open_runs}, submitted)
     return [run for run in submitted if _family(run) in families]
 
