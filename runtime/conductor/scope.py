@@ -41,6 +41,8 @@ CORE_VERSION = "1"
 
 
 T = TypeVar("T")
+BREATH = 16
+"""After so many steps a run lets the event loop do what else there is."""
 
 
 def _recordable(done: "Done") -> "Done":
@@ -131,9 +133,9 @@ class Scope:
     """One run.
 
     `rights` are the tools that it may use at all (None: any), `dead_letter` is the step that failed too often,
-    `patches` what `patched` has answered, `parked` what parks the run and `awaited`
-    the runs that it waits for then. `stopping` is the event that told the run to stop before its next step;
-    `ending` says that the runtime ends, `over` that this life of the run does, `ended` that the run has.
+    `patches` what `patched` has answered, `parked` what parks the run and `awaited` the runs that it waits for then.
+    `stopping` is the event that told the run to stop before its next step; `ending` says that the runtime ends, `over`
+    that this life of the run does, `ended` that the run has. `steps` counts those of this life.
     """
 
     run: str
@@ -161,6 +163,7 @@ class Scope:
     ending: bool = False
     over: bool = False
     ended: bool = False
+    steps: int = 0
 
     def draft(self, kind: Kind, step: str = "", actor: str = "", **facts: Any) -> Draft:
         """A draft with everything that is the same for all events of this run."""
@@ -217,6 +220,9 @@ class Scope:
         An error of the step is recorded too and raised again on replay, but for those in PARKS.
         """
         self.check_parked()
+        self.steps += 1
+        if self.steps % BREATH == 0:
+            await asyncio.sleep(0)  # a run whose steps take no time leaves some to others
         path = current.get().next()
         self.by_model |= by == "model"
         mark = fingerprint(kind, name, arguments)
