@@ -69,8 +69,12 @@ async def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(
 def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room(
     sites: Callable[[], Any], premises: Callable[[Any, str], Any]
 ) -> None:
-    """In a mount namespace of its own: a data folder of 100 KiB, which is enough to start and not to finish."""
+    """In a mount namespace of its own: a data folder of 100 KiB, which is enough to start and not to finish.
+
+    Without a watermark, which would refuse the run before anything is full.
+    """
     site = sites()
+    site.environ["BAILIWICK_FREE_SPACE_MB"] = "0"
     place = premises(site, "full-quota")
     site.data.mkdir(mode=0o700)
     flags = " ".join([*place.flags, "--approve yes --json"])
