@@ -4,15 +4,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakValueDictionary
 
-from pydantic import ValidationError
-
+from runtime.conductor.children import begun_with, came_to, child_id, paused_by_a_person
 from runtime.conductor.clock import Clock
 from runtime.conductor.journal import Journal
 from runtime.conductor.life import UNROUTED, Life, lacks
@@ -29,12 +28,9 @@ from store.ledger.reader import RunRow
 from store.records.canonical import Json
 from store.records.errors import (
     BailiwickError,
-    ChildFailed,
-    Denied,
     IntegrityError,
     SettingsError,
     Unreachable,
-    Waiting,
     describe,
 )
 from store.records.event import Draft, Event
@@ -42,7 +38,6 @@ from store.records.identity import User
 from store.records.kinds import Kind
 from store.records.labels import Classification, Integrity, Labels, trusted
 
-DEEPEST = 8
 log = logging.getLogger("bailiwick.conductor")
 
 
@@ -98,16 +93,12 @@ class Conductor:
 
     async def child(self, parent: Scope, path: str, workflow: str, task: str, input: Json) -> Done:
         """As Children.child. The child's id is the parent's and the step's, so that it is made once."""
-        run = f"{parent.run}-{path}"
-        if run.count("-") > DEEPEST:
-            raise SettingsError(f"a run may have at most {DEEPEST} runs above it", run)
+        run = child_id(parent, path)
         events = self.ledger.run_events(run)
         if not events:
             self._check(workflow)
-            submission = _submission(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
-            given = {"rights": _rights(parent), "attachments": list(parent.attachments)}
-            await self._begin(run, parent.user, parent.labels, submission.model_dump(mode="json") | given)
-        if not _paused_by_a_person(events):
+            await self._begin(run, parent.user, parent.labels, begun_with(parent, workflow, task, input))
+        if not paused_by_a_person(events):
             self._drive(run)
         try:
             await self.ended(run)
@@ -115,7 +106,7 @@ class Conductor:
             if not parent.ending:
                 await self.stop(run, parent.stopping or Kind.RUN_CANCELLING, parent.user, "its parent", by_parent=True)
             raise
-        return self._came_to(parent, run)
+        return came_to(self.ledger, parent, run)
 
     async def fork(self, source: str, at: Fork, user: User) -> str:
         """Begin a run that has done what another had done until then; the new run's id. Raises as `submit`."""
@@ -330,22 +321,6 @@ class Conductor:
         )
         return await self.ledger.append(draft, {**submission, "user": user.json()}).durable()
 
-    def _came_to(self, parent: Scope, run: str) -> Done:
-        """What a child run has come to, for its parent's step. Its labels come with it, however it has ended."""
-        ends = self.ledger.events(run=run, kinds=[Kind.RUN_ENDED])
-        if not ends:
-            parent.awaited.add(run)
-            raise Waiting("a run that this one began has not ended", run, "see `bailiwick runs show`")
-        last, outcome = ends[0], self._payload(ends[0])
-        labels = last.labels or Labels(last.tenant)
-        facts = {"cause": last.seq}
-        if last.decision.startswith("completed"):
-            return Done(outcome["value"], labels, facts)
-        if last.decision == "denied":
-            return Done(None, labels, facts, error=Denied(outcome["text"], run))
-        what = f"the run that this one began ended as {last.decision}"
-        return Done(None, labels, facts, error=ChildFailed(what, run, "see `bailiwick runs show`"))
-
     def _scope(self, first: Event, submission: Json, journal: Journal) -> Scope:
         user = User.parse(submission["user"])
         labels = first.labels or Labels(user.tenant)
@@ -390,24 +365,3 @@ class Conductor:
 def _run_id() -> str:
     """A new run's id: sortable by time, unguessable in its second half."""
     return f"r{int(time.time()):08x}{uuid.uuid4().hex[:10]}"
-
-
-def _submission(**given: Any) -> Submission:
-    """A submission that a workflow makes. Raises SettingsError if it is none."""
-    try:
-        return Submission(**given)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)[0]
-        raise SettingsError(f"the {found['loc'][0]} of a run is not usable: {found['msg'].lower()}") from None
-
-
-def _paused_by_a_person(events: Sequence[Event]) -> bool:
-    """Whether a run is paused, and not because its parent was."""
-    moves = [each for each in events if each.kind in (Kind.RUN_STARTED, Kind.RUN_RESUMED, Kind.RUN_PAUSED)]
-    return bool(moves) and moves[-1].kind == Kind.RUN_PAUSED and moves[-1].decision != "parent"
-
-
-def _rights(parent: Scope) -> list[str] | None:
-    """The tools that a child run may use: those that its parent may. None: any."""
-    named = [frozenset(each) for each in (parent.workflow.tools or None, parent.rights) if each is not None]
-    return sorted(frozenset.intersection(*named)) if named else None
