@@ -20,7 +20,7 @@ demo: $(READY)  ## break a service for real and watch agents diagnose, repair an
 	$(BIN)/bailiwick demo $(ARGS)
 
 test: check  ## lint, types, import contracts and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(READY)  ## lint, types and import contracts only
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
 """Bailiwick's public face: what authors of workflows and tools import. Nothing else is public."""
 
+from runtime.contract.decision import ByModel
 from runtime.contract.fake import FakeRun
 from runtime.contract.run import Run
-from runtime.contract.values import Backoff, Example, Receipt, Ref, Staged, Verdict, Work
+from runtime.contract.values import Backoff, Example, Planned, Receipt, Ref, Staged, Verdict, Work
 from runtime.contract.workflow import Workflow, workflow
 from store.records.errors import (
     BudgetExceeded,
@@ -18,6 +19,7 @@ from store.records.errors import (
 __all__ = [
     "Backoff",
     "BudgetExceeded",
+    "ByModel",
     "ChildFailed",
     "DeadLetter",
     "Denied",
@@ -25,6 +27,7 @@ __all__ = [
     "FakeRun",
     "InDoubt",
     "ModelFailed",
+    "Planned",
     "Receipt",
     "Ref",
     "Run",

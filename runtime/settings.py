@@ -12,7 +12,8 @@ Importing this module costs about 150 ms, so the command line does it only when 
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -26,14 +27,23 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as NotJson
 
 from runtime.folders import private_folder
+from runtime.gate.limits import RUN
+from runtime.gate.rates import FREE, Rates
 from runtime.gateway.paths import VARIABLE, runtime_folder
-from runtime.identity import current_user
+from runtime.identity import user_of_name
+from runtime.notices import NotifyBy
+from runtime.people import People
 from runtime.settings_files import SettingsFile, project_file, user_file
 from runtime.traces.sinks import Collector, Sink, TraceFile
 from store.records.errors import SettingsError
-from store.records.identity import User
+from store.records.identity import ROLES, User
+
+if TYPE_CHECKING:
+    from runtime.gateway.address import Address
+    from runtime.gateway.tcp import Listen
 
 PREFIX = "BAILIWICK_"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -107,6 +117,19 @@ class Settings(BaseSettings):
     )
     tenant: str = Field("local", pattern=NAME)
     unit: str = Field("", pattern=rf"{NAME}|^$", description="business unit; empty: the user's primary group")
+    directory: FilePath | None = Field(None, description="a file (.toml or .ldif) that says who the users are")
+    role_groups: dict[str, str] = Field({}, description="the group that grants each role, unless the directory says so")
+    service_user: str = Field(
+        "",
+        pattern=r"^[a-z_][a-z0-9_-]{0,31}$|^$",
+        description="the system user that a runtime for many runs as; members of its primary group may come in",
+    )
+    listen: str = Field("", description="a TCP address (IP:PORT) to listen at besides the socket; empty: none")
+    tls_cert: FilePath | None = Field(None, description="the certificate of that address, PEM; with it, TLS is spoken")
+    tls_key: FilePath | None = Field(None, description="a file (mode 0600) with the certificate's key, PEM")
+    connect: str = Field("", description="HOST:PORT of a runtime to use instead of this machine's; empty: none")
+    token_file: FilePath | None = Field(None, description="a file (mode 0600) with the token that lets us in there")
+    tls_ca: FilePath | None = Field(None, description="certificates, PEM, to trust there instead of the machine's")
     threads: int = Field(0, ge=0, le=1024, description="0: as many as the machine has cores")
     context: int = Field(0, ge=0, le=1_048_576, description="0: as much as the model was made for")
     gpu_layers: int = Field(-1, ge=-1, description="-1: all that fit")
@@ -119,11 +142,19 @@ class Settings(BaseSettings):
         1500, ge=64, description="what the prompt of one answer, or the texts of one embedding, may have"
     )
     tokens_per_proposal: int = Field(200, ge=16, description="what one answer of a model may generate")
-    tokens_per_run: int = Field(20_000, ge=1)
-    calls_per_run: int = Field(64, ge=1)
+    tokens_per_run: int = Field(RUN.tokens, ge=1)
+    calls_per_run: int = Field(RUN.calls, ge=1)
+    rates: Rates = Field(FREE, description="what models and tools cost, in millionths of the site's currency unit")
+    budget_zone: str = Field("UTC", description="the time zone that the days and months of budgets are those of")
+    cost_alert_factor: float = Field(
+        1.5, ge=1, le=1000, description="how many times its expected cost a workflow's task may cost before an alert"
+    )
     step_timeout_s: float = Field(60.0, gt=0)
     run_timeout_s: float = Field(600.0, gt=0)
     approval_expiry_s: float = Field(86_400.0, gt=0)
+    notify: NotifyBy | None = Field(
+        None, description="what is told that something waits for a person: a command or a webhook"
+    )
     queues: dict[Annotated[str, StringConstraints(pattern=NAME)], QueueLimits] = Field(
         {}, description="the limits of each queue, by its name"
     )
@@ -131,6 +162,15 @@ class Settings(BaseSettings):
     otlp_endpoint: str = Field("", description="the OTLP collector that each ended run's trace is sent to; empty: none")
     otlp_file: FilePath | None = Field(None, description="a file that each ended run's trace is added to; empty: none")
     debug: bool = False
+
+    @field_validator("role_groups")
+    @classmethod
+    def _roles(cls, value: dict[str, str]) -> dict[str, str]:
+        """Only roles that there are."""
+        for role in value:
+            if role not in ROLES:
+                raise PydanticCustomError("role", "no role is called {role}", {"role": repr(role)})
+        return value
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -141,6 +181,16 @@ class Settings(BaseSettings):
                 Collector.parse(value, remote=others.data.get("otlp_remote", False))
         except SettingsError as error:
             raise PydanticCustomError("endpoint", "{why}", {"why": str(error)}) from None
+        return value
+
+    @field_validator("budget_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        """A zone that there is."""
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, KeyError):  # a name that is none may be that of a folder, or lead out of it
+            raise PydanticCustomError("zone", "no time zone, name one as in Europe/Zurich") from None
         return value
 
     @classmethod
@@ -157,6 +207,10 @@ class Settings(BaseSettings):
             loaded = layered(**given)
         except ValidationError as error:
             raise _explain(error, given, (project, user)) from None
+        except NotJson as error:
+            name = next((name for name in cls.model_fields if f'"{name}"' in str(error)), "?")
+            place = f"environment, {PREFIX}{name.upper()}"
+            raise SettingsError(f"the setting {name!r} is wrong: it is not JSON", place, "correct it there") from None
         return cls.model_construct(**dict(loaded))
 
     @classmethod
@@ -177,16 +231,47 @@ class Settings(BaseSettings):
         """The gateway's socket for this data folder, or what BAILIWICK_SOCKET says.
 
         A data folder has one runtime at a time, so one name is enough; it is a digest because a socket's path may have
-        at most 107 bytes.
+        at most 107 bytes. A service's is where everybody finds it, whatever their own data folder.
         """
         given = os.environ.get(VARIABLE, "")
+        if self.service_user and not given:
+            return Path("/run", self.service_user, "gateway.sock")
         name = hashlib.sha256(bytes(self.data_dir.resolve())).hexdigest()[:12]
         return Path(given).absolute() if given else self.runtime_dir / f"{name}.sock"
 
     @property
     def user(self) -> User:
-        """Who is at the keyboard, as the operating system says."""
-        return current_user(tenant=self.tenant, unit=self.unit)
+        """Who is at the keyboard, as the site knows them. Raises Denied if it does not, SettingsError."""
+        return self.people().of_uid(os.geteuid())
+
+    def tcp(self) -> "Listen | None":
+        """Where to listen besides the socket. Raises SettingsError if that cannot be."""
+        from runtime.gateway.tcp import Listen
+
+        return Listen.parse(self.listen, self.tls_cert, self.tls_key) if self.listen else None
+
+    def address(self) -> "Address":
+        """Where the runtime is that these settings speak of. Raises SettingsError."""
+        from runtime.gateway.address import TcpAddress, UnixAddress
+
+        service = self._service_uid() if self.service_user else None
+        if self.connect:
+            return TcpAddress.parse(self.connect, self.token_file, self.tls_ca, service)
+        return UnixAddress(self.socket, service)
+
+    def check_service(self) -> Self:
+        """Raise SettingsError if a runtime of these settings should run as another user than it does."""
+        if self.service_user and self._service_uid() != os.geteuid():
+            what = f"the runtime of this site runs as {self.service_user}"
+            raise SettingsError(what, "setting service_user", "start it as that user, or use the one that is up")
+        return self
+
+    def _service_uid(self) -> int:
+        return user_of_name(self.service_user).uid
+
+    def people(self) -> People:
+        """Who the people of this site are; each call gives its own, which reads the directory anew."""
+        return People(self.tenant, self.unit, self.role_groups, self.directory, self.service_user)
 
     def trace_sinks(self) -> list[Sink]:
         """Where the traces of runs go: nowhere, unless somebody said so."""
@@ -211,4 +296,5 @@ def _explain(error: ValidationError, flags: dict[str, Any], files: tuple[Setting
         place = f"environment, {PREFIX}{name.upper()}"
     else:
         place = next((str(file.path) for file in files if name in file.values), "default")
-    return SettingsError(f"the setting {within!r} is wrong: {problem['msg'].lower()}", place, "correct it there")
+    said = problem["msg"][:1].lower() + problem["msg"][1:]
+    return SettingsError(f"the setting {within!r} is wrong: {said}", place, "correct it there")

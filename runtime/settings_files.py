@@ -28,7 +28,20 @@ PROJECT_MAY_LOWER = frozenset(
     }
 )
 PATHS = frozenset(
-    {"data_dir", "runtime_dir", "mirror_dir", "site_key_dir", "passphrase_file", "inventory", "otlp_file"}
+    {
+        "data_dir",
+        "runtime_dir",
+        "mirror_dir",
+        "site_key_dir",
+        "passphrase_file",
+        "inventory",
+        "otlp_file",
+        "directory",
+        "tls_cert",
+        "tls_key",
+        "token_file",
+        "tls_ca",
+    }
 )
 PATH_LISTS = frozenset({"tools", "workflows"})
 

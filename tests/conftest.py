@@ -3,12 +3,36 @@
 import gc
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # What a run tries does not depend on luck or on the machine's speed: a failure can be seen again. (The first text that
 # Hypothesis makes on a fresh clone takes a second, for its tables of characters.)
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+
+ALONE = ("tests/e2e/", "tests/cluster/")
+"""Where tests start Ray and real models: one of them at a time, while the other core does the rest."""
+
+
+class Scheduling(LoadFileScheduling):
+    """A file's tests go to one process, and all that start Ray to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.startswith(ALONE) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    """Who does which test."""
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts Ray comes first: it takes the longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(ALONE))
 
 
 def pytest_unconfigure() -> None:

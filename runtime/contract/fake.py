@@ -7,14 +7,14 @@ workflow staged, committed, remembered and emitted can be looked at afterwards.
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from runtime.contract.run import USUAL, M, Run
-from runtime.contract.values import Backoff, Example, Receipt, Ref, Staged, Verdict, Work, record
+from runtime.contract.run import NOTHING, USUAL, M, Run
+from runtime.contract.values import Backoff, Example, Planned, Receipt, Ref, Staged, Verdict, Work, record
 from store.records.canonical import Json, canonical, parse
 from store.records.errors import BailiwickError, DeadLetter, Denied, ModelFailed, SettingsError, Timeout, ToolFailed
 from store.records.identity import User
@@ -28,10 +28,10 @@ LAST = datetime.max.replace(tzinfo=UTC)
 class FakeRun(Run):
     """A Run for tests.
 
-    `world` maps a tool's name to a function of its arguments. `answers` are popped by `route`, `ask`, `work` and
-    `input` in turn; an exception among them is raised. `approve` is the reviewer's and `allow` the policy's word.
-    `signals` are those to come, by name; `children` maps a workflow to a function of a task and an input; `patches`
-    says which changes the run is too old for. Time is `clock`, which only sleeping moves.
+    `world` maps a tool's name to a function of its arguments. `answers` are popped by `route`, `ask`, `work`,
+    `plan` and `input` in turn; an exception among them is raised. `approve` is the reviewer's and `allow` the policy's
+    word. `signals` are those to come, by name; `children` maps a workflow to a function of a task and an input;
+    `patches` says which changes the run is too old for. Time is `clock`, which only sleeping moves.
     """
 
     task: str = "a task"
@@ -100,6 +100,29 @@ class FakeRun(Run):
             self.stage(staged.tool, **staged.arguments)
         return answer
 
+    async def plan(
+        self,
+        goal: str,
+        *,
+        tools: Sequence[str],
+        readers: Sequence[type[BaseModel]] = (),
+        constants: Mapping[str, Json] = NOTHING,
+        data: Mapping[str, Json] = NOTHING,
+        steps: int = 6,
+    ) -> Planned:
+        """As a Run in which the plan comes to the answer, a Planned; `committed` has its effects, too."""
+        answer = self._answer(f"plan {goal!r}")
+        if not isinstance(answer, Planned):
+            raise SettingsError("FakeRun needs a Planned as the answer to plan()", do="build it from `bailiwick`")
+        if strange := {each.tool for each in answer.receipts}.difference(tools):
+            raise SettingsError(f"the plan was not given the tool {min(strange)!r}", do="name it in `tools`")
+        if answer.receipts and not self.approve:
+            raise ModelFailed("the reviewer said no")
+        if answer.receipts and not self.allow:
+            raise Denied("FakeRun denies")
+        self.committed += answer.receipts
+        return replace(answer, values=record(answer.values))
+
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         return self._use(tool, arguments)
 
@@ -108,6 +131,13 @@ class FakeRun(Run):
         self.staged.append(staged)
         self.reviewed = False
         return staged
+
+    def const(self, value: T) -> T:
+        try:
+            canonical(value)
+        except (ValueError, TypeError, RecursionError):
+            raise SettingsError("a constant must be plain JSON", "FakeRun") from None
+        return value
 
     def discard(self) -> None:
         self.staged.clear()

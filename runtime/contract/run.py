@@ -7,11 +7,12 @@ recorded result instead of doing the thing again. Steps are taken at once only t
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from runtime.contract.values import Backoff, Example, Receipt, Staged, Verdict, Work
+from runtime.contract.values import Backoff, Example, Planned, Receipt, Staged, Verdict, Work
 from store.records.canonical import Json
 from store.records.errors import Timeout
 from store.records.identity import User
@@ -19,6 +20,7 @@ from store.records.identity import User
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 USUAL = Backoff()
+NOTHING: Mapping[str, Json] = MappingProxyType({})
 
 
 class Run(ABC):
@@ -60,6 +62,30 @@ class Run(ABC):
         Raises ModelFailed if no call was made in the allowance.
         """
 
+    @abstractmethod
+    async def plan(
+        self,
+        goal: str,
+        *,
+        tools: Sequence[str],
+        readers: Sequence[type[BaseModel]] = (),
+        constants: Mapping[str, Json] = NOTHING,
+        data: Mapping[str, Json] = NOTHING,
+        steps: int = 6,
+    ) -> Planned:
+        """A frozen plan, for a task that touches what is not trusted: written, carried out, reviewed and committed.
+
+        The model writes at most `steps` steps before anything is read, from what the user typed and from the workflow's
+        goal, `constants` (declared with `const`) and the names of `tools`, `readers` and `data`. Each step is a call of
+        one of `tools`, or has one of `readers` (a model call without tools) make a value of its schema out of another;
+        it may be done for each item of a list. Arguments come from the user's own words, the constants, the `data` and
+        the steps before. Nothing that is read can change the plan, and from then on the gate refuses every other call
+        that a model of this run decides.
+
+        Raises ModelFailed for a plan that is not valid, a value that does not fit, and the reviewer's no; ToolFailed as
+        `call` does; Denied as `commit` does.
+        """
+
     # tools
 
     @abstractmethod
@@ -69,6 +95,14 @@ class Run(ABC):
     @abstractmethod
     def stage(self, tool: str, /, **arguments: Any) -> Staged:
         """Put an effect into the change set. Nothing happens before `commit`."""
+
+    @abstractmethod
+    def const(self, value: T) -> T:
+        """The value, declared as a constant of the workflow: as trusted in a call as what the user typed.
+
+        For what stands in the workflow's own text, and nothing that it was given: whatever is declared, and each single
+        value in it, is trusted in any call of this run from then on. Raises SettingsError if it is not plain JSON.
+        """
 
     @abstractmethod
     def discard(self) -> None:

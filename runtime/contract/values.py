@@ -110,3 +110,15 @@ class Work:
     summary: str
     reads: tuple[tuple[str, dict[str, Any], Any], ...] = ()
     staged: tuple[Staged, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a frozen plan came to: its digest, what each of its reads and readings gave, by variable, and its effects.
+
+    A workflow that has these values has read them: whatever it does next is labelled so.
+    """
+
+    digest: str
+    values: dict[str, Any] = field(default_factory=dict)
+    receipts: tuple[Receipt, ...] = ()

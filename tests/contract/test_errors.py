@@ -5,6 +5,7 @@ import importlib
 import pickle
 import pkgutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import models
 import runtime
@@ -30,7 +31,7 @@ CALL = ToolCall(
 ROOMS = (models, runtime, store, tools, tui)
 OWN: dict[type[BailiwickError], Callable[[], BailiwickError]] = {
     ContextOverflow: lambda: ContextOverflow(9000, 8192, "small"),
-    Suspended: lambda: Suspended(CALL, "ab" * 32, ("approval:restart",)),
+    Suspended: lambda: Suspended(replace(CALL, suspended_by=("approval:restart",)), "ab" * 32),
 }
 """How those errors are made that are not made of `what`, `where` and `do`."""
 

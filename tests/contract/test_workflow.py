@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from bailiwick import Denied, FakeRun, ModelFailed, Run, Work, workflow
+from bailiwick import Denied, FakeRun, ModelFailed, Planned, Receipt, Run, Work, workflow
 from runtime.contract.values import Record, record
 from store.records.errors import SettingsError, Timeout, ToolFailed
 
@@ -167,3 +167,31 @@ async def test_a_fake_commit_that_fails_keeps_nothing_staged() -> None:
         await run.commit()
     assert [receipt.tool for receipt in run.committed] == ["x.open"]
     assert run.staged == []
+
+
+def test_a_constant_is_plain_json() -> None:
+    assert FakeRun().const({"to": ["ops"]}) == {"to": ["ops"]}
+    with pytest.raises(SettingsError, match="plain JSON"):
+        FakeRun().const({1, 2})
+
+
+async def test_a_fake_plan_comes_to_what_the_test_says() -> None:
+    receipt = Receipt("1", "x.act", "fake/1", {"done": True})
+    planned = Planned("0" * 64, {"v1": {"lines": ["a"]}}, (receipt,))
+    run = FakeRun(answers=[planned, planned, planned, Work("done"), ModelFailed("no plan")])
+    found = await run.plan("Do it.", tools=("x.act",))
+    assert found.values["v1"].lines == ["a"]
+    assert run.committed == [receipt]
+    with pytest.raises(SettingsError, match=r"not given the tool 'x\.act'"):
+        await run.plan("Do it.", tools=("x.read",))
+    run.approve = False
+    with pytest.raises(ModelFailed, match="the reviewer said no"):
+        await run.plan("Do it.", tools=("x.act",))
+    with pytest.raises(SettingsError, match="needs a Planned"):
+        await run.plan("Do it.", tools=("x.act",))
+    with pytest.raises(ModelFailed, match="no plan"):
+        await run.plan("Do it.", tools=("x.act",))
+    run.approve, run.allow, run.answers = True, False, [planned]
+    with pytest.raises(Denied):
+        await run.plan("Do it.", tools=("x.act",))
+    assert run.committed == [receipt]
