@@ -1,9 +1,9 @@
 """Proofs of the ledger, checked with nothing else of Bailiwick at hand: the standard library and `cryptography`.
 
 An auditor can copy this one file. It knows the Merkle tree of RFC 6962 (leaves and nodes hashed under different first
-bytes), inclusion and consistency proofs as RFC 9162 checks them (2.1.3.2, 2.1.4.2), signed notes and checkpoints as
-C2SP has them (signed-note, tlog-checkpoint, tlog-proof). It must never trust what it is to check: every length, number
-and key is looked at before it is used.
+bytes), inclusion and consistency proofs as RFC 9162 checks them (2.1.3.2, 2.1.4.2), and what C2SP specifies for such
+logs: signed-note, tlog-checkpoint, tlog-proof, tlog-tiles. It must never trust what it is to check: every length,
+number and key is looked at before it is used.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,16 @@ EVENTS_FILE, CHECKPOINTS_FILE, KEY_FILE = "events.jsonl", "checkpoints.jsonl", "
 """The files of an audit folder: the canonical bytes of each event; each checkpoint as JSON; the public key."""
 DESTROYED_FILE = "destroyed.jsonl"
 """One more: each payload that is no more, as JSON with its `id` and the `event` that says so."""
+TILES_FOLDER = "tile"
+"""One more: the tree, as files that tlog-tiles names. Whoever has other tools for such logs can give them these."""
+TILE_BITS = 8
+TILE_BYTES = HASH_BYTES << TILE_BITS
+"""A full tile has 256 hashes."""
 TOMBSTONES = ("keys.shredded", "payloads.swept")
 """The kinds of those events. Their fingerprint is the digest of the ids and a mark of the log's writer, which only the
 writer can check: without its keys one can tell that the event is signed and the list is the one it was signed over."""
+SET_BACK = "clock.set-back"
+"""The kind of the event that may be dated before the one in front of it, its cause. Its step is by how many ms."""
 LARGEST_PROOF = LARGEST_LINE = 2**20
 """Bytes. An event has a few kilobytes at most, a proof one."""
 REPORTED = 100
@@ -67,6 +75,93 @@ def listed(fingerprint: str) -> str:
     return fingerprint.partition(".")[0]
 
 
+def set_back_ms(before: str, now: str) -> int:
+    """By how many milliseconds, begun ones counted, a clock was set back that showed `before` and then `now`, both as
+    events write times. Raises ValueError if these are none."""
+    return -((datetime.fromisoformat(now) - datetime.fromisoformat(before)) // timedelta(milliseconds=1))
+
+
+def time_problems(event: dict[str, Any], last: int, before: str) -> Iterator[str]:
+    """What is wrong with the time of an event that follows the event `last`, whose time was `before`."""
+    if event["kind"] == SET_BACK:
+        if not _explains(event, last, before):
+            yield f"does not say how the clock was set back after event {last}"
+    elif event["time"] < before:
+        yield f"is dated before event {last}, and nothing says that the clock was set back"
+
+
+def _explains(event: dict[str, Any], last: int, before: str) -> bool:
+    try:
+        back = set_back_ms(before, event["time"])
+    except ValueError:
+        return False
+    return back > 0 and (event["cause"], event["step"]) == (last, str(back))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An actor's last event: its hash, its number, and the hash of the one before that it names."""
+
+    hash: str
+    seq: int
+    prev: str
+
+
+START = Link(GENESIS, 0, GENESIS)
+"""Where every actor begins."""
+
+
+def broken_link(prev: str, last: Link) -> Iterator[str]:
+    """What is wrong with an event that names `prev` as its actor's last event, which is `last`."""
+    if prev == last.hash:
+        return
+    if prev == last.prev:
+        yield f"chains to what came before event {last.seq}, the same actor's last: that one was inserted"
+    else:
+        before = f"event {last.seq}" if last.seq else "the beginning"
+        yield f"does not chain to {before}, the same actor's last: one of them, or one between, was changed"
+
+
+class Histories:
+    """Which checkpoints fit the events that are there. Fed in the order of their sizes, from whatever sources.
+
+    All are signed with one key: if one does not fit, and one of as many events or more does, the key has signed two
+    histories.
+    """
+
+    def __init__(self) -> None:
+        self.last = 0
+        """The size of the last checkpoint, whether it fits or not."""
+        self.common = 0
+        """The size of the largest checkpoint that fits, and all before it."""
+        self._before = 0
+        self._other = 0
+        self._fitting = 0
+
+    def add(self, size: int, fits: bool, what: str) -> Iterator[str]:
+        """A checkpoint of so many events, which are there. What is wrong with it, said once: after a change no later
+        one fits."""
+        self.last = size
+        if fits:
+            self._fitting = size
+            if not self._other and size > self.common:
+                self._before, self.common = self.common, size
+        elif not self._other:
+            self._other = size
+            if self.common == size:  # two of one size, and one fits
+                self.common = self._before
+            one = f"event {size} was" if self.common + 1 == size else f"of events {self.common + 1} to {size} some were"
+            yield f"the {what} of {size} events signed other events than those that are there: {one} changed"
+
+    def forked(self) -> Iterator[str]:
+        """What is wrong with all of them together."""
+        if self._other and self._fitting >= self._other:
+            yield (
+                f"the log was forked after event {self.common}: its key has signed {self._fitting} events of this "
+                f"history, and {self._other} of another"
+            )
+
+
 class Peaks:
     """A tree that only grows, as the roots of its complete subtrees from left to right: all that its root needs.
 
@@ -100,6 +195,45 @@ class Peaks:
         for _, peak in reversed(self._peaks[:-1]):
             found = node_hash(peak, found)
         return found
+
+
+def tile_path(level: int, number: int, width: int = 0) -> str:
+    """Where C2SP's tlog-tiles has a tile, below its folder: tile 1,234,067 of level 0 is 0/x001/x234/067. `width` is
+    that of a tile which is not full, in hashes."""
+    groups = [f"{number % 1000:03}"]
+    while number := number // 1000:
+        groups.insert(0, f"x{number % 1000:03}")
+    return "/".join([str(level), *groups]) + (f".p/{width}" if width else "")
+
+
+class Tiles:
+    """The tiles of a growing tree, level 0 with its leaves' hashes, each level's tiles an entry each of the next."""
+
+    def __init__(self) -> None:
+        self._rows: list[bytearray] = []
+        self._full: list[int] = []
+
+    def add(self, complete: Iterable[tuple[int, bytes]]) -> Iterator[tuple[str, bytes]]:
+        """What `Peaks.append` returned. The tiles that are full now, as path and hashes."""
+        for height, root in complete:
+            level, inside = divmod(height, TILE_BITS)
+            if inside:
+                continue
+            if level == len(self._rows):
+                self._rows.append(bytearray())
+                self._full.append(0)
+            row = self._rows[level]
+            row += root
+            if len(row) == TILE_BYTES:
+                yield tile_path(level, self._full[level]), bytes(row)
+                self._full[level] += 1
+                row.clear()
+
+    def rest(self) -> Iterator[tuple[str, bytes]]:
+        """The tiles that are not full."""
+        for level, row in enumerate(self._rows):
+            if row:
+                yield tile_path(level, self._full[level], len(row) // HASH_BYTES), bytes(row)
 
 
 def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -231,7 +365,7 @@ def open_note(note: str, key: Key) -> str:
             except InvalidSignature:
                 raise Invalid("the note was changed, or its signature is forged") from None
             return text
-    raise Invalid("the note is not signed with this key")
+    raise Invalid("the note is not signed with this key: it is forged, or another log's")
 
 
 def open_checkpoint(note: str, key: Key) -> Checkpoint:
@@ -326,7 +460,7 @@ def audit(folder: Path, pinned: str = "", kept: str | None = None) -> Audit:
     key = Key.parse(_read(folder / KEY_FILE))
     problems = _Problems()
     if pinned not in ("", key.fingerprint):
-        problems.append(f"the key is not the pinned one: it is {key.fingerprint}")
+        problems.append(f"the key is not the pinned one, so all may be forged: it is {key.fingerprint}")
     signed: dict[int, list[Checkpoint]] = {}
     if kept is not None:
         try:
@@ -334,7 +468,7 @@ def audit(folder: Path, pinned: str = "", kept: str | None = None) -> Audit:
             signed[checkpoint.size] = [checkpoint]
         except Invalid as error:
             problems.append(f"the checkpoint that was kept does not hold: {error}")
-    count = covered = 0
+    count, found = 0, Histories()
     for number, line in enumerate(_lines(folder / CHECKPOINTS_FILE), 1):
         try:
             checkpoint = open_checkpoint(_json(line)["note"], key)
@@ -342,20 +476,23 @@ def audit(folder: Path, pinned: str = "", kept: str | None = None) -> Audit:
             count += 1
         except (Invalid, KeyError, TypeError, AttributeError) as error:  # whatever stands there
             problems.append(f"checkpoint {number} does not hold: {error}")
-    peaks, chain = Peaks(), _Chain()
+    peaks, chain, tiles = Peaks(), _Chain(), _Tiles(folder / TILES_FOLDER)
     for line in _lines(folder / EVENTS_FILE):
-        peaks.append(leaf_hash(line))
+        tiles.compare(tiles.add(peaks.append(leaf_hash(line))))
         for what in chain.follow(line):
             problems.append(f"event {peaks.size} {what}")
         for checkpoint in signed.pop(peaks.size, []):
-            covered = peaks.size
-            if checkpoint.root != peaks.root():
-                problems.append(f"the checkpoint of {peaks.size} events signed other events than those that are there")
+            for what in found.add(peaks.size, checkpoint.root == peaks.root(), "checkpoint"):
+                problems.append(what)
+    tiles.compare(tiles.rest())
     if signed:
         problems.append(f"a checkpoint signed {max(signed)} events, {peaks.size} are there: events were cut off")
-    if covered < peaks.size:
-        problems.append(f"the events from {covered + 1} on are not signed: no checkpoint covers them")
+    for what in found.forked():
+        problems.append(what)
+    if found.last < peaks.size:
+        problems.append(f"the events from {found.last + 1} on are not signed: no checkpoint covers them")
     destroyed = _destroyed(folder / DESTROYED_FILE, chain.tombstones, problems)
+    tiles.say(problems)
     return Audit(peaks.size, count, key.fingerprint, problems.all(), destroyed)
 
 
@@ -396,13 +533,43 @@ class _Problems:
         return (*self._said, *([f"and {self._more} more"] if self._more else ()))
 
 
+class _Tiles(Tiles):
+    """The tiles that follow from the events, and those in a folder. Exports of version 0.1 have none."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._there = folder.is_dir()
+        self._wrong: list[str] = []
+
+    def compare(self, tiles: Iterable[tuple[str, bytes]]) -> None:
+        """Note which of these is not the one in the folder."""
+        for path, data in tiles:
+            if self._there and (why := self._differs(path, data)):
+                self._wrong.append(f"tile {path} {why}")
+
+    def say(self, problems: "_Problems") -> None:
+        """Say it, unless something else is wrong: other events have other tiles."""
+        for problem in () if problems.all() else self._wrong:
+            problems.append(problem)
+
+    def _differs(self, path: str, data: bytes) -> str:
+        try:
+            with (self._folder / path).open("rb") as file:
+                return "" if file.read(TILE_BYTES + 1) == data else "is not what the events hash to"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+
+
 class _Chain:
-    """What must hold from one event to the next: numbers, epochs, and the hash of the same actor's last event."""
+    """What must hold from one event to the next: numbers, epochs, times, the hash of the same actor's last event."""
 
     def __init__(self) -> None:
         self._seq = 0
+        self._time = ""
         self._epoch = 0
-        self._heads: dict[str, str] = {}
+        self._mono_ns = 0
+        self._links: dict[str, Link] = {}
         self.tombstones: dict[int, str] = {}
         """What events say of the payloads that are no more, by number."""
 
@@ -410,36 +577,45 @@ class _Chain:
         """What is wrong with this event, in its place."""
         try:
             body = _json(line)
-            seq, epoch, actor, before = body["seq"], body["epoch"], body["actor"], body["prev"]
-            if not isinstance(seq, int) or not isinstance(epoch, int) or not isinstance(actor, str):
+            seq, epoch, mono_ns, actor, before = (body[name] for name in ("seq", "epoch", "mono_ns", "actor", "prev"))
+            if not all(isinstance(each, int) for each in (seq, epoch, mono_ns)) or not isinstance(actor, str):
                 raise Invalid("it has no number, or no actor")
+            untimely = list(time_problems(body, self._seq, self._time))
         except (Invalid, KeyError, TypeError) as error:
             yield f"is no event: {error}"
             return
         if seq != self._seq + 1:
-            yield f"is numbered {seq} and follows {self._seq}: events are missing, moved or repeated"
+            first, gone = self._seq + 1, f"events {self._seq + 1} to {seq - 1} were"
+            gone = f"event {first} was" if seq == first + 1 else gone
+            why = f"{gone} deleted" if seq > first else "events were inserted, moved or repeated"
+            yield f"is numbered {seq} and follows {self._seq}: {why}"
         if epoch < self._epoch:
             yield f"has epoch {epoch} after epoch {self._epoch}"
-        if before != self._heads.get(actor, GENESIS):
-            yield "does not chain to the same actor's last"
+        elif epoch == self._epoch and mono_ns < self._mono_ns:
+            yield "was made before the event in front of it: events were moved"
+        yield from untimely
+        yield from broken_link(before, self._links.get(actor, START))
         if body.get("kind") in TOMBSTONES:
             self.tombstones[seq] = listed(str(body.get("fingerprint")))
-        self._seq, self._epoch = seq, epoch
-        self._heads[actor] = hashlib.sha256(line).hexdigest()
+        self._seq, self._epoch, self._mono_ns, self._time = seq, epoch, mono_ns, body["time"]
+        self._links[actor] = Link(hashlib.sha256(line).hexdigest(), seq, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. 0 if what is given holds, 7 if it does not, 2 if it cannot be read."""
     parser = argparse.ArgumentParser(prog="verify.py", description="Checks what a Bailiwick ledger proves.")
     parser.add_argument("path", type=Path, help="an audit folder, or a file that `bailiwick audit prove` wrote")
-    parser.add_argument("--key", default="", help="the public key, or for a folder its fingerprint, from elsewhere")
+    parser.add_argument("--key", default="", help="the key line or, for a folder, its fingerprint; from elsewhere")
     parser.add_argument("--since", type=Path, metavar="FILE", help="the older checkpoint that the log is to continue")
     given = parser.parse_args(arguments)
     try:
+        for path in filter(None, (given.path, given.since)):
+            if not path.exists():
+                raise Invalid(f"{path} does not exist")
         old = _read(given.since) if given.since else None
         if given.path.is_dir():
             return _audited(given.path, given.key, old)
-        key, text = Key.parse(given.key), _read(given.path)
+        key, text = _key_line(given.key), _read(given.path)
     except (OSError, Invalid) as error:
         return _fail(2, str(error))
     try:
@@ -456,7 +632,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _audited(folder: Path, key: str, kept: str | None) -> int:
-    pinned = Key.parse(key).fingerprint if "+" in key else key
+    pinned = _fingerprint(key)
     found = audit(folder, pinned, kept)
     for problem in found.problems:
         print(problem)
@@ -466,6 +642,26 @@ def _audited(folder: Path, key: str, kept: str | None) -> int:
     gone = f", {found.destroyed} payloads destroyed as events say" if found.destroyed else ""
     print(f"ok: {found.events} events, {found.checkpoints} checkpoints{gone}, {how}")
     return 0
+
+
+def _fingerprint(given: str) -> str:
+    """The fingerprint that `--key` stands for, given itself or as the key line. Raises Invalid."""
+    if "+" in given:
+        return _key_line(given).fingerprint
+    if given and (len(given) != 2 * HASH_BYTES or set(given.lower()) - set("0123456789abcdef")):
+        raise Invalid("--key is neither a fingerprint (64 hex digits) nor a key line (NAME+ID+KEY)")
+    return given.lower()
+
+
+def _key_line(given: str) -> Key:
+    """The key in `--key`, which a proof needs whole. Raises Invalid."""
+    if "+" in given:
+        try:
+            return Key.parse(given)
+        except Invalid as error:
+            raise Invalid(f"--key was given a key line: {error}") from None
+    was = "--key was given a fingerprint" if _fingerprint(given) else "--key is missing"
+    raise Invalid(f"{was}; a proof needs the key line: `bailiwick audit checkpoint --json` or {KEY_FILE} has it")
 
 
 def _fail(code: int, why: str) -> int:

@@ -6,6 +6,7 @@ on write) may keep the old ones for a while, as may copies that others made: see
 
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 from store.records.errors import IntegrityError, SettingsError
@@ -87,6 +88,15 @@ def destroy(path: Path, keep: Path | None = None) -> None:
     sync_folder(path.parent)
 
 
+def destroy_tree(folder: Path) -> None:
+    """Overwrite and remove every file of a folder, and the folder. Raises OSError."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            destroy(path)
+    shutil.rmtree(folder)
+    sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -94,6 +104,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have every file and name of a folder on disk, its own name included."""
+    for path in (folder, *folder.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_folder(folder.parent)
 
 
 def _written_aside(path: Path, data: bytes) -> Path:

@@ -16,7 +16,10 @@
     backup    copies of a ledger at one event; `copies` opens them
     restore   puts one in a ledger's place; `replaced` is what that one still told, `gap` the event that says so
     verify    recompute everything and compare; `contents` does so for the archive
-    database  the file and the keystore beside it, opened; `upgrade` converts those of version 0.1
+    database  the file and the keystore beside it, opened
+    format    the number that a database says; `steps` lead from each to the next
+    upgrade   what an earlier version wrote is written anew, by an event: `original` keeps a copy before, `census` sees
+              that the events are the same, `successor` puts the new file in the old one's place
     query     one SELECT of an auditor, run by `sandbox` in a process of its own
 
 Nothing in here decides or acts, nothing is acknowledged before it is on disk, and no event is ever

@@ -33,9 +33,17 @@ class Payload:
     data: bytes
 
     @property
-    def row(self) -> tuple[str, str, str, int, bytes]:
+    def row(self) -> tuple[str, str, str, int, bytes, int]:
         """In the order of PAYLOAD_COLUMNS."""
-        return self.id, self.tenant, self.key, self.size, self.data
+        return self.id, self.tenant, self.key, self.size, self.data, place(self.id)
+
+
+def place(id: str) -> int:
+    """Where the index has the payload of this id: its first 64 bits, as a signed number. 0 for what is no id."""
+    try:
+        return int.from_bytes(bytes.fromhex(id[:16]), "big", signed=True)
+    except ValueError:
+        return 0
 
 
 class Archive:
@@ -71,7 +79,9 @@ class Archive:
                 raise IntegrityError(f"payload {payload.id} has another size than was recorded")
             data = zstandard.ZstdDecompressor().decompress(compressed)
         except (Unopened, zstandard.ZstdError):
-            raise IntegrityError(f"payload {payload.id} is not what was recorded under this id") from None
+            raise IntegrityError(
+                f"payload {payload.id} is not what was recorded under this id: exchanged or damaged"
+            ) from None
         return parse(data)
 
     def encrypt(self, owner: Owner, id: str, size: int, compressed: bytes, *, damaged: bool) -> Payload:

@@ -1,6 +1,7 @@
 """Backups: a folder with a copy of the ledger as it was at one event, and the checkpoint that signs it.
 
     ledger.duckdb   events, archive, tree and checkpoints
+    memory          what agents remember, each row encrypted; see store/ledger/remembered.py
     checkpoint      the signed note over all of its events: keep it elsewhere as well
 
 The copy is made row by row out of one snapshot of the database, so nothing that is appended meanwhile waits for it, and
@@ -20,12 +21,15 @@ from store.keys.files import read_key, sync_folder, write_private
 from store.ledger import schema
 from store.ledger.copies import opened
 from store.ledger.database import DATABASE, KEYS, connect
+from store.ledger.errors import first_line
 from store.ledger.ledger import Ledger
+from store.ledger.needs import TENANTS
 from store.ledger.notary import Notary
 from store.ledger.reader import Reader
+from store.ledger.remembered import FILE as MEMORY
+from store.ledger.remembered import sign, write
 from store.ledger.tiles import resume
 from store.ledger.verify import verify
-from store.ledger.writer import first_line
 from store.records.canonical import Json
 from store.records.errors import IntegrityError, SettingsError
 from store.records.event import Draft
@@ -40,10 +44,12 @@ VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class BackedUp:
-    """A backup that is on disk and was verified: how many events it has, and the checkpoint over them."""
+    """A backup that is on disk and was verified: how many events it has, the checkpoint over them, and how many things
+    that agents remember; None if the ledger was opened without its memory."""
 
     events: int
     checkpoint: str
+    memories: int | None = None
 
 
 def back_up(ledger: Ledger, folder: Path, tenant: str, by: str) -> BackedUp:
@@ -59,7 +65,7 @@ def back_up(ledger: Ledger, folder: Path, tenant: str, by: str) -> BackedUp:
     try:
         aside.mkdir(mode=0o700)
         try:
-            note = _written(ledger, aside)
+            note, memories = _written(ledger, aside)
             aside.rename(folder)
         except BaseException:
             shutil.rmtree(aside)
@@ -68,7 +74,7 @@ def back_up(ledger: Ledger, folder: Path, tenant: str, by: str) -> BackedUp:
     except (OSError, duckdb.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or first_line(error)
         raise SettingsError(f"the backup cannot be written: {reason}", str(folder), "choose another place") from None
-    signed = open_checkpoint(note, ledger.proofs.key)
+    checkpoint = open_checkpoint(note, ledger.proofs.key)
     payload: Json = {"folder": str(folder), "checkpoint": note}
     draft = Draft(
         kind=Kind.LEDGER_BACKED_UP,
@@ -76,23 +82,24 @@ def back_up(ledger: Ledger, folder: Path, tenant: str, by: str) -> BackedUp:
         actor="keeper",
         actor_version=VERSION,
         principal=by,
-        cause=signed.size,
-        step=str(signed.size),
-        fingerprint=signed.root.hex(),
+        cause=checkpoint.size,
+        step=str(checkpoint.size),
+        fingerprint=checkpoint.root.hex(),
     )
     ledger.append(draft, payload).wait()
-    return BackedUp(signed.size, note)
+    return BackedUp(checkpoint.size, note, memories)
 
 
-def _written(ledger: Ledger, aside: Path) -> str:
-    """Copy, sign and verify; the note. All is on disk when this returns, but for the folder's own name."""
+def _written(ledger: Ledger, aside: Path) -> tuple[str, int | None]:
+    """Copy, sign and verify; the note, and how many memories. All is on disk when this returns, but for the folder's
+    own name."""
     path = aside / DATABASE
     secret = read_key(ledger.folder / KEYS / "checkpoint.key")
     connection = connect(path, False)
     try:
-        schema.prepare(connection, str(path))
-        _copy(ledger, connection)
-        note = _signed(connection, secret, str(ledger.folder))
+        schema.prepare(connection)
+        memories = _copy(ledger, connection, aside / MEMORY)
+        note = signed(connection, secret, str(ledger.folder))
         connection.execute("CHECKPOINT")
     finally:
         connection.close()
@@ -100,6 +107,8 @@ def _written(ledger: Ledger, aside: Path) -> str:
         found = verify(copy)
     if not found.ok or found.unsigned:
         raise IntegrityError(f"the ledger is not what was recorded: {found.problems[0]}", str(ledger.folder))
+    if memories is not None:
+        sign(aside / MEMORY, memories, note, secret)
     write_private(aside / CHECKPOINT, note.encode())
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -107,21 +116,30 @@ def _written(ledger: Ledger, aside: Path) -> str:
     finally:
         os.close(descriptor)
     sync_folder(aside)
-    return note
+    return note, memories
 
 
-def _copy(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> None:
-    """Every row of every table, as they all stand at one moment."""
+def _copy(ledger: Ledger, connection: duckdb.DuckDBPyConnection, memory: Path) -> int | None:
+    """Every row of every table, and all that is remembered, as they stand at one moment; how much is remembered."""
     with ledger.reader.cursor() as snapshot:
-        snapshot.execute("BEGIN TRANSACTION READ ONLY")
+        memories = None
+        with ledger.keeper.quiet():  # whoever is shredded meanwhile would get a new key here
+            with ledger.still():
+                ledger.reader.settle()
+                snapshot.execute("BEGIN TRANSACTION READ ONLY")
+                known = [tenant for (tenant,) in snapshot.execute(TENANTS).fetchall()]
+                rows = ledger.memos.snapshot(known) if ledger.memos else None
+            if rows is not None:
+                memories = write(memory, rows, ledger.archive)
         for table in schema.tables(connection):
             snapshot.execute(f"SELECT * FROM {table}")
             with connection.appender(table) as appender:
                 while page := snapshot.fetchmany(PAGE):
                     appender.append_rows(page)
+        return memories
 
 
-def _signed(connection: duckdb.DuckDBPyConnection, secret: bytes, where: str) -> str:
+def signed(connection: duckdb.DuckDBPyConnection, secret: bytes, where: str) -> str:
     """The checkpoint over all events of the copy, signed now unless it is there. Raises SettingsError if it is empty,
     IntegrityError if an event or a tile is missing."""
     reader = Reader(connection, where)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import duckdb
 
 from store.keys.errors import Locked, Shredded
-from store.ledger.archive import Payload
+from store.ledger.archive import Payload, place
 from store.ledger.reader import PAYLOAD
 from store.records.canonical import Json
 from store.records.errors import BailiwickError, SettingsError
@@ -47,14 +47,16 @@ class Contents:
         except (Locked, SettingsError) as error:
             self.locked = str(error)
         missing = dict(said.references)
-        cursor.execute(f"SELECT {PAYLOAD} FROM payloads")
+        cursor.execute(f"SELECT {PAYLOAD}, place FROM payloads")
         while page := cursor.fetchmany(PAGE):
-            for row in page:
+            for *row, at in page:
                 payload = Payload(*row)
                 seq, tenant = missing.pop(payload.id, (0, payload.tenant))
                 if not seq:
                     yield f"payload {payload.id} belongs to no event: an event is missing or changed"
                 where = f"event {seq}: " if seq else ""
+                if at != place(payload.id):
+                    yield f"{where}payload {payload.id} stands in another's place, and is not found"
                 if tenant != payload.tenant:
                     yield f"{where}payload {payload.id} is another tenant's"
                 yield from (where + problem for problem in self._opened(payload))

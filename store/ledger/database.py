@@ -4,24 +4,33 @@ DuckDB may reach nothing but its file, and nothing is configured later.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from store.keys.files import destroy, read_key
+from store.keys.files import read_key
 from store.keys.keystore import FILE, Keystore
 from store.keys.site_key import Site
-from store.ledger import schema, upgrade
-from store.ledger.archive import Archive
+from store.ledger import journal, schema, successor
+from store.ledger.applier import BATCH
+from store.ledger.entry import Entry
+from store.ledger.errors import first_line
 from store.ledger.lock import unusable
-from store.ledger.writer import first_line
+from store.ledger.marks import Marks
+from store.ledger.reader import Reader
+from store.ledger.tables import Tables, batches
+from store.ledger.tiles import resume
 from store.records.errors import IntegrityError, SettingsError
+from store.records.event import GENESIS
+from store.verify import TOMBSTONES, listed, tombstone
 
 DATABASE, KEYS = "ledger.duckdb", "keys"
+SIGNING = "checkpoint.key"
+"""The key that signs checkpoints."""
 EARLIER = "payload.key"
-"""The key that named the payloads of version 0.1; needed until they are encrypted, and no longer."""
+"""The key that named the payloads of format 1; needed until they are encrypted, and no longer."""
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
@@ -45,51 +54,103 @@ def open_for_reading(folder: Path, site: Site) -> tuple[duckdb.DuckDBPyConnectio
         raise
 
 
-def open_for_writing(folder: Path, site: Site) -> tuple[duckdb.DuckDBPyConnection, Keystore, bool]:
-    """The database and the keystore, made if they are not there, converted if an earlier version wrote them; and
-    whether that version signed nothing. The caller has the folder's lock."""
-    path = folder / DATABASE
-    upgrade.finish(path)
-    connection = connect(path, False)
+def open_for_writing(folder: Path, site: Site) -> tuple[duckdb.DuckDBPyConnection, Keystore]:
+    """The database and the keystore, made if they are not there. The caller has the folder's lock."""
+    finish(folder)
+    connection = connect(folder / DATABASE, False)
     try:
-        plain = schema.plain(connection)
-        keystore = _keystore(folder, site, plain or not _used(connection))
-        if plain:
-            connection.close()
-            _convert(folder, keystore)
-            connection = connect(path, False)
-        unsigned = schema.prepare(connection, str(folder))
+        schema.prepare(connection)
         schema.check(connection, str(folder))
-        destroy(folder / KEYS / EARLIER)  # with it a guess at what 0.1 recorded could be tested for ever
-        return connection, keystore, unsigned
+        keystore = keystore_for_writing(folder, site, fresh=not _used(connection))
+        recover(folder, connection)
+        return connection, keystore
     except BaseException:
         connection.close()
         raise
 
 
-def _convert(folder: Path, keystore: Keystore) -> None:
-    """Have the payloads of version 0.1 encrypted."""
-    path = folder / DATABASE
+def recover(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """File what a crash left in the journal. Raises IntegrityError if it is not what was written, does not follow what
+    is in the tables, or takes content away without the mark of who may; SettingsError if it cannot be read. Nothing is
+    filed then."""
+    reader = Reader(connection, str(folder))
     try:
-        with connect(path, False) as connection:
-            schema.only_ours(connection, str(folder))
-            connection.execute("CHECKPOINT")  # so that nothing of it is in a log of its own
-        upgrade.encrypt(path, Archive(keystore), read_key(folder / KEYS / EARLIER), _connect_two)
-    except (duckdb.Error, OSError) as error:
-        do = "see to the disk, then start again: nothing is lost"
-        raise SettingsError(f"the ledger cannot be converted: {first_line(error)}", str(path), do) from None
+        found = journal.read(folder, reader.last_seq()) if journal.left(folder) else []
+    except OSError as error:
+        raise SettingsError(f"the journal cannot be read: {error.strerror}", str(folder), "see to the disk") from None
+    if not found:
+        return
+    heads = reader.heads()
+    for entry in found:
+        if entry.event.prev != heads.get(entry.event.actor, GENESIS):
+            what = f"event {entry.event.seq} in the journal does not follow what is in the ledger"
+            raise IntegrityError(what, str(folder), journal.RESTORE)
+        heads[entry.event.actor] = entry.digest
+    _refuse_unmarked(folder, found)
+    tables = Tables(connection)
+    try:
+        for batch in batches(found, BATCH):
+            tables.file(batch)
+        if tiles := resume(reader)[1]:
+            tables.complete(tiles)
+    except duckdb.Error as error:
+        what = f"the journal cannot be filed: {first_line(error)}"
+        raise SettingsError(what, str(folder), "see to the disk, then start again: nothing is lost") from None
+    finally:
+        tables.close()
+
+
+def check_closed(folder: Path) -> None:
+    """Raise SettingsError unless all of a ledger that nobody has open is in its database file."""
+    if journal.left(folder) or (folder / f"{DATABASE}.wal").exists():
+        raise SettingsError("the ledger did not close: not all of it is in its file", str(folder), "see to the disk")
+
+
+def _refuse_unmarked(folder: Path, found: Sequence[Entry]) -> None:
+    """Raise IntegrityError if content is to go with an event that does not say so, or that somebody without the keys
+    wrote: anybody can write a journal. What cannot be undone is not done on its word."""
+    told = [entry for entry in found if entry.erases or entry.event.kind in TOMBSTONES]
+    if not told:
+        return
+    marks = Marks(read_key(folder / KEYS / SIGNING))
+    for entry in told:
+        event, ids = entry.event, entry.erases
+        names = isinstance(ids, list | tuple) and all(isinstance(id, str) for id in ids)
+        says = event.kind in TOMBSTONES and names and listed(event.fingerprint) == tombstone(ids)
+        if not says or not marks.hold(event.json()):
+            what = f"event {event.seq} in the journal takes content away, and was not written by who has the keys"
+            raise IntegrityError(what, str(folder), journal.RESTORE)
+
+
+def recover_folder(folder: Path) -> None:
+    """As `recover`, for a ledger that nobody has open. The caller has the folder's lock, for writing."""
+    if not journal.left(folder):
+        return
+    if not (folder / DATABASE).exists():
+        raise IntegrityError("there is a journal, and no database that it belongs to", str(folder), journal.RESTORE)
+    connection = connect(folder / DATABASE, False)
+    try:
+        schema.check(connection, str(folder))
+        recover(folder, connection)
+    finally:
+        connection.close()
+    journal.Journal(folder).close(empty=True)
+
+
+def finish(folder: Path) -> None:
+    """Destroy what a crash left of a database that another has succeeded, and of its keys."""
+    successor.finish(folder / DATABASE, folder / KEYS / EARLIER)
 
 
 def _used(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether there ever was content: in the archive, destroyed, or referred to."""
-    there = schema.tables(connection)
     asked = {"payloads": "true", "tombstones": "true", "events": "payload <> ''"}
-    queries = (f"SELECT 1 FROM {table} WHERE {where} LIMIT 1" for table, where in asked.items() if table in there)
+    queries = (f"SELECT 1 FROM {table} WHERE {where} LIMIT 1" for table, where in asked.items())
     return any(connection.execute(query).fetchall() for query in queries)
 
 
-def _keystore(folder: Path, site: Site, fresh: bool) -> Keystore:
-    """The keystore, open. One is made only where nothing was ever encrypted."""
+def keystore_for_writing(folder: Path, site: Site, *, fresh: bool) -> Keystore:
+    """The keystore, open. One is made only where nothing was ever encrypted: `fresh`."""
     keys = folder / KEYS
     keystore = Keystore.make(keys, site) if fresh and not (keys / FILE).exists() else Keystore.open(keys, site)
     keystore.unlock_for_writing()
@@ -119,7 +180,20 @@ def _private() -> Iterator[None]:
         os.umask(before)
 
 
-def _connect_two(path: Path, also: Path) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """The database at a path. Raises SettingsError if it cannot be used, IntegrityError if it is none."""
+    if read_only and not path.exists():
+        raise SettingsError("there is no ledger yet", str(path.parent), "run a task first")
+    try:
+        with _private():
+            return duckdb.connect(str(path), read_only=read_only, config=_CONFIG)
+    except duckdb.Error as error:
+        if path.exists() and not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
+            raise SettingsError("the ledger cannot be opened", str(path), "run as the user that owns it") from None
+        raise IntegrityError(f"the ledger cannot be opened: {first_line(error)}", str(path)) from None
+
+
+def connect_two(path: Path, also: Path) -> duckdb.DuckDBPyConnection:
     """A new database at a path, from which one other can be reached as well. Raises duckdb.Error."""
     later = ("enable_external_access", "lock_configuration")
     with _private():
@@ -132,14 +206,7 @@ def _connect_two(path: Path, also: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def connect(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """The database at a path. Raises SettingsError if it cannot be used, IntegrityError if it is none."""
-    if read_only and not path.exists():
-        raise SettingsError("there is no ledger yet", str(path.parent), "run a task first")
-    try:
-        with _private():
-            return duckdb.connect(str(path), read_only=read_only, config=_CONFIG)
-    except duckdb.Error as error:
-        if path.exists() and not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
-            raise SettingsError("the ledger cannot be opened", str(path), "run as the user that owns it") from None
-        raise IntegrityError(f"the ledger cannot be opened: {first_line(error)}", str(path)) from None
+def settle(path: Path) -> None:
+    """Have all that is in the write-ahead log of a closed database in its file. Raises as `connect`, duckdb.Error."""
+    with connect(path, False) as connection:
+        connection.execute("CHECKPOINT")

@@ -87,7 +87,7 @@ def _signed(path: Path, key: Key, tail: int) -> Iterator[Checkpoint]:
             except Invalid:
                 if origin == key.name:
                     raise IntegrityError(
-                        "the mirror has a checkpoint of this log that its key has not signed", str(path)
+                        "the mirror has a checkpoint of this log that its key has not signed: one is forged", str(path)
                     ) from None
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue

@@ -1,4 +1,4 @@
-"""The notary: keeps the tree over the events and signs checkpoints of it. Belongs to the writer's thread.
+"""The notary: keeps the tree over the events and signs checkpoints of it. Belongs to the mirror thread.
 
 A checkpoint names the number of events and the root over them: whoever holds one can show later that something before
 it was changed or cut off. It is a signed note as C2SP has it (signed-note, tlog-checkpoint) with an Ed25519 key. The

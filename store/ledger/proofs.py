@@ -87,8 +87,8 @@ class Proofs:
         if not 0 < seq <= last:
             raise SettingsError(f"there is no event {seq}", self._where, f"the last is {last}")
         newest, note = self._newest(seq)
-        found = self._reader.rows("SELECT bytes FROM events WHERE seq = ?", seq)
-        data = bytes(found[0][0]) if found else b""
+        event = self._reader.event(seq)
+        data = event.canonical() if event else b""
         proof = Inclusion(data, seq - 1, tuple(self._grown(newest.size).inclusion(seq - 1, newest.size)), note)
         try:  # all but the signature, which was checked when the checkpoint was read
             check_inclusion(leaf_hash(data), proof.index, newest.size, proof.path, newest.root)

@@ -2,7 +2,7 @@
 
 DuckDB does not count memory inside functions and cannot be interrupted within one huge value, and its parser can take
 all memory for a text of one kilobyte. So a query is parsed and run in a child (`sandbox`) that the kernel limits and
-that is killed when its time is over; here it is a text. It sees the views `events`,
+that is killed when its time is over; here it is a text. It sees, of one tenant or of all, the views `events`,
 `runs`, `checkpoints`, `payloads` (without content) and `tombstones` (of payloads that are no more), as of the moment it
 was asked; nothing it does can reach the ledger.
 """
@@ -33,12 +33,16 @@ RESULT_BYTES = 32 * 2**20
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
+_OWN = "tenant = coalesce($tenant, tenant)"
 _TABLES = {
-    "stored_events": "SELECT * EXCLUDE (bytes) FROM events WHERE seq <= {last} ORDER BY seq",
-    "stored_checkpoints": "SELECT size, time, note FROM checkpoints WHERE size <= {last} ORDER BY size",
-    "stored_tombstones": "SELECT id, event FROM tombstones WHERE event <= {last} ORDER BY event, id",
-    "stored_payloads": "SELECT id, tenant, key, size AS bytes, octet_length(data) AS stored_bytes FROM payloads",
+    "stored_events": f"SELECT * FROM events WHERE seq <= $last AND {_OWN} ORDER BY seq",
+    "stored_checkpoints": "SELECT size, time, note FROM checkpoints WHERE size <= $last ORDER BY size",
+    "stored_tombstones": "SELECT id, event FROM tombstones "
+    f"WHERE event <= $last AND event IN (SELECT seq FROM events WHERE {_OWN}) ORDER BY event, id",
+    "stored_payloads": "SELECT id, tenant, key, size AS bytes, octet_length(data) AS stored_bytes FROM payloads "
+    f"WHERE {_OWN}",
 }
+"""What the child gets. A checkpoint is a number and a hash over all events, and no tenant's."""
 _LABELS = ", ".join(f"json_extract_string(labels, '$.{name}') AS {name}" for name in ("classification", "integrity"))
 _FIRST = "seq, time, kind, run, step, actor, decision"  # what a person looks for
 _VIEWS = (
@@ -59,8 +63,16 @@ class Table:
     truncated: bool
 
 
-def select(ledger: Ledger, query: str, max_rows: int = 1000, timeout_s: float = 10.0, memory: str = "256MB") -> Table:
-    """The rows of one SELECT. Blocks for up to `timeout_s`; call it from a thread of its own.
+def select(
+    ledger: Ledger,
+    query: str,
+    max_rows: int = 1000,
+    timeout_s: float = 10.0,
+    memory: str = "256MB",
+    tenant: str | None = None,
+) -> Table:
+    """The rows of one SELECT over what is there of a tenant, or of all. Blocks for up to `timeout_s`; call it from a
+    thread of its own.
 
     Raises SettingsError if it is anything but one SELECT, does not run, needs more memory or gives too much, and
     Timeout.
@@ -68,7 +80,7 @@ def select(ledger: Ledger, query: str, max_rows: int = 1000, timeout_s: float = 
     limit = _bytes(memory)
     with ExitStack() as stack:
         files = {name: stack.enter_context(tempfile.TemporaryFile()) for name in _TABLES}
-        _export(ledger, files)
+        _export(ledger, files, tenant)
         request = {
             "query": query,
             "tables": {name: file.fileno() for name, file in files.items()},
@@ -92,12 +104,13 @@ def _bytes(memory: str) -> int:
     return int(number) * _UNITS[unit]
 
 
-def _export(ledger: Ledger, files: Mapping[str, IO[bytes]]) -> None:
+def _export(ledger: Ledger, files: Mapping[str, IO[bytes]], tenant: str | None) -> None:
     """Write the rows into files that have no name. A cursor's snapshot: the writer goes on meanwhile."""
-    last = ledger.last_seq()
+    asked = {"last": ledger.last_seq(), "tenant": tenant}
     with ledger.reader.cursor() as cursor:
         for name, file in files.items():
-            reader = cursor.sql(_TABLES[name].format(last=last)).to_arrow_reader(10_000)
+            used = {key: value for key, value in asked.items() if f"${key}" in _TABLES[name]}
+            reader = cursor.sql(_TABLES[name], params=used).to_arrow_reader(10_000)
             with _new_file(file, reader.schema) as writer:
                 for batch in reader:
                     writer.write_batch(batch)

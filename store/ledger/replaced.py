@@ -1,13 +1,14 @@
 """What a ledger that a backup is to replace still tells: how far it was, and what was destroyed in it.
 
-It may be damaged, which is a good reason to replace it: then it tells nothing, and why is kept. Nothing is changed.
+It may be damaged, which is a good reason to replace it: it tells what it can then, and why not all is kept. What a
+crash left in its journal is filed first; nothing else is changed.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.ledger import schema
-from store.ledger.database import DATABASE, connect
+from store.ledger import journal, schema
+from store.ledger.database import DATABASE, connect, recover_folder
 from store.ledger.reader import Reader
 from store.records.errors import BailiwickError, IntegrityError
 from store.records.event import Event
@@ -18,7 +19,7 @@ from store.verify import Checkpoint, Invalid, Key, open_checkpoint
 @dataclass(frozen=True, slots=True)
 class Replaced:
     """The number of its last event, its highest `epoch`, its newest checkpoint, and what was destroyed in it: by the
-    events that `shredded` keys, and the ids of payloads that are no more. `trouble` says why nothing is known."""
+    events that `shredded` keys, and the ids of payloads that are no more. `trouble` says why not all is known."""
 
     events: int = 0
     epoch: int = 0
@@ -33,22 +34,28 @@ def look_at(folder: Path, key: Key) -> Replaced:
     path = folder / DATABASE
     if not path.exists():
         return Replaced()
+    trouble, epoch = "", journal.highest_epoch(folder)
+    try:
+        recover_folder(folder)
+    except BailiwickError as error:
+        trouble = str(error)
     try:
         connection = connect(path, True)
     except BailiwickError as error:
-        return Replaced(trouble=str(error))
+        return Replaced(epoch=epoch, trouble=trouble or str(error))
     try:
         schema.check(connection, str(folder))
         reader = Reader(connection, str(folder))
         return Replaced(
             reader.last_seq(),
-            reader.last_epoch(),
+            max(epoch, reader.last_epoch()),
             _signed(reader, key),
             tuple(reader.events(kinds=(Kind.KEYS_SHREDDED,), limit=2**31)),
             tuple(id for (id,) in reader.rows("SELECT id FROM tombstones EXCEPT SELECT id FROM payloads")),
+            trouble,
         )
     except BailiwickError as error:
-        return Replaced(trouble=str(error))
+        return Replaced(epoch=epoch, trouble=trouble or str(error))
     finally:
         connection.close()
 

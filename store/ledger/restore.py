@@ -2,39 +2,42 @@
 
 All is done on a copy beside the ledger, which takes its place in one rename: a crash leaves the old one or the new one.
 Keys are never restored: those that are there open what they open, and what was shredded since stays destroyed. No run
-goes on by itself, for nobody knows from the backup alone what it has done since.
+goes on by itself, for nobody knows from the backup alone what it has done since. What agents remember becomes the
+backup's, but for what the keys that are there do not open; what they remembered before is kept with the old ledger,
+encrypted as in a backup.
 """
 
-import contextlib
-import os
-import secrets
-import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from store.keys.files import sync_folder
+import duckdb
+
 from store.keys.keystore import Keystore
+from store.keys.memos import MEMORY
 from store.keys.scope import Scope
 from store.keys.site_key import Site
+from store.ledger import needs
 from store.ledger.backup import CHECKPOINT
 from store.ledger.copies import opened
-from store.ledger.database import DATABASE, KEYS, connect, prepare_folder
+from store.ledger.database import DATABASE, KEYS, prepare_folder
+from store.ledger.errors import first_line
 from store.ledger.gap import RESTORED, gaps
 from store.ledger.ledger import Ledger
 from store.ledger.lock import FolderLock
 from store.ledger.mirror import Mirror
 from store.ledger.replaced import Replaced, look_at
+from store.ledger.staging import OpenMemory, remember, set_aside, settle, stage, take_over, vouched
+from store.ledger.steps import convert
 from store.ledger.verify import verify
 from store.records.canonical import Json
-from store.records.errors import BailiwickError, IntegrityError, SettingsError, Waiting, describe
+from store.records.errors import IntegrityError, SettingsError, Waiting, describe
 from store.records.event import Draft, Event
 from store.records.kinds import Kind
 from store.verify import Checkpoint, open_checkpoint
 
 VERSION = "1"
-STAGING = "restoring"
 KEYS_FILE = "keys"
 """The keys in a backup, if they were asked for; see store/keys/backup.py."""
 
@@ -45,7 +48,8 @@ class Restored:
 
     `parked` are the runs that wait for somebody to resume them. `destroyed` payloads of the backup had been shredded
     or swept since, `closed` ones have no key here. `aside` is where the old ledger is, if there was one, and `trouble`
-    why it could not say what was destroyed.
+    why it could not say what was destroyed. The backup had `memories`, None if it was made without; `forgotten` of them
+    did not come back, because their owners' keys are no more.
     """
 
     kept: int
@@ -57,6 +61,8 @@ class Restored:
     closed: int = 0
     aside: str = ""
     trouble: str = ""
+    memories: int | None = None
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,20 @@ class _Known:
 
 
 def restore(
-    backup: Path, data: Path, site: Site, tenant: str, by: str, *, mirror: Path | None = None, replace: bool = False
+    backup: Path,
+    data: Path,
+    site: Site,
+    tenant: str,
+    by: str,
+    *,
+    mirror: Path | None = None,
+    replace: bool = False,
+    memory: OpenMemory | None = None,
 ) -> Restored:
     """Put a backup into a data folder, on the order of `by`; `replace` moves aside the ledger that is there.
 
-    `mirror` is the folder of checkpoints: it tells what is missing. Raises Unreachable if a process has the folder,
+    `mirror` is the folder of checkpoints: it tells what is missing. `memory` opens what agents remember in a folder; if
+    not given, memory is left as it is. Raises Unreachable if a process has the folder,
     SettingsError if there is a ledger and no `replace`, no backup, or no key; IntegrityError if the backup is not what
     was signed. Nothing is changed then.
     """
@@ -89,43 +104,51 @@ def restore(
             do = f"bring them back first: `bailiwick keys init --from {backup / KEYS_FILE}`, or another backup of them"
             raise SettingsError("the keys are not there, and a ledger is not restored without", str(data / KEYS), do)
         try:
-            return _restored(backup, data, site, tenant, by, Mirror(mirror) if mirror else None)
+            settle(data)
+            return _restored(backup, data, site, tenant, by, Mirror(mirror) if mirror else None, memory)
         finally:
-            shutil.rmtree(data / STAGING, ignore_errors=True)
+            settle(data)
     except OSError as error:
         raise SettingsError(f"the backup cannot be restored: {error.strerror}", str(data), "see to the disk") from None
     finally:
         lock.release(clear=True)
 
 
-def _restored(backup: Path, data: Path, site: Site, tenant: str, by: str, mirror: Mirror | None) -> Restored:
-    staging = _stage(backup, data)
+def _restored(
+    backup: Path, data: Path, site: Site, tenant: str, by: str, mirror: Mirror | None, memory: OpenMemory | None
+) -> Restored:
+    staging = stage(backup, data)
+    _convert(staging, backup, Keystore.open(data / KEYS, site))
     known = _known(backup, staging, data, site, mirror)
-    with Ledger.open(staging, site=site, above=known.before.epoch, lose=True) as ledger:
-        gap = _say(ledger, known, tenant, by)
-        destroyed = _destroy_again(ledger, known.before, by)
-        parked = _park(ledger, gap, by)
-        closed = _closed(ledger)
-    aside = _take_over(staging / DATABASE, data)
+    had = vouched(backup, data, known.note)
+    there = memory(data / MEMORY) if memory else None
+    try:
+        with Ledger.open(staging, site=site, above=known.before.epoch, lose=True, memos=there) as ledger:
+            gap = _say(ledger, known, tenant, by)
+            destroyed = _destroy_again(ledger, known.before, by)
+            parked = _park(ledger, gap, by)
+            closed = _closed(ledger)
+            came = remember(backup, staging, ledger, memory) if memory else had or 0
+            aside = set_aside(data, ledger, there, known.note)
+    finally:
+        if there:
+            there.close()
+    take_over(data)
     if mirror:
         _tell(mirror, known.note)
     signed, trouble = known.largest.size, known.before.trouble
-    return Restored(known.kept, signed, gap.seq, gap.epoch, parked, destroyed, closed, aside, trouble)
+    return Restored(
+        known.kept, signed, gap.seq, gap.epoch, parked, destroyed, closed, aside, trouble, had, (had or 0) - came
+    )
 
 
-def _stage(backup: Path, data: Path) -> Path:
-    """A folder that is a data folder but for its place: a copy of the backup, and the keys that are there."""
-    staging = data / STAGING
-    if staging.exists():  # a crash left it
-        shutil.rmtree(staging)
-    staging.mkdir(mode=0o700)
-    descriptor = os.open(staging / DATABASE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as copy, (backup / DATABASE).open("rb") as source:
-        shutil.copyfileobj(source, copy, 2**20)
-        copy.flush()
-        os.fsync(descriptor)
-    (staging / KEYS).symlink_to(Path("..") / KEYS)
-    return staging
+def _convert(staging: Path, backup: Path, keystore: Keystore) -> None:
+    """Have the copy of a backup that an earlier version made in today's format."""
+    path = staging / DATABASE
+    try:
+        convert(path, keystore, staging).replace(path)
+    except duckdb.Error as error:
+        raise IntegrityError(f"the backup cannot be converted: {first_line(error)}", str(backup)) from None
 
 
 def _known(backup: Path, staging: Path, data: Path, site: Site, mirror: Mirror | None) -> _Known:
@@ -175,14 +198,19 @@ def _tell(mirror: Mirror, note: str) -> None:
 
 
 def _destroy_again(ledger: Ledger, before: Replaced, by: str) -> int:
-    """Destroy what was destroyed after the backup was made, as far as the old ledger tells; how many payloads."""
+    """Destroy what was destroyed after the backup was made, as far as the old ledger tells, and its keeper
+    wrote it; how many payloads. Raises IntegrityError if content stands under another's key."""
     reader = ledger.reader
     said = {step for (step,) in reader.rows("SELECT step FROM events WHERE kind = ?", str(Kind.KEYS_SHREDDED))}
     count = 0
+    owners = needs.whose(reader)
     for event in before.shredded:
-        if event.step not in said:
+        if event.step not in said and ledger.marks.hold(event.json()):
             key = event.step.rpartition("/")[2]
-            ids = [id for (id,) in reader.rows("SELECT id FROM payloads WHERE key = ?", key)]
+            for owner in (owner for under, owner in owners if under == key):
+                if (owner.tenant, needs.tombstone_step(owner, key)) != (event.tenant, event.step):
+                    raise needs.another(key, owner)  # the column that says whose key it is, nobody signs
+            ids = needs.under(reader, key)
             count += _entomb(ledger, Kind.KEYS_SHREDDED, event.tenant, event.step, event.principal, ids)
     swept: dict[str, list[str]] = defaultdict(list)
     query = "SELECT tenant, id FROM payloads WHERE id IN (SELECT unnest(?))"
@@ -236,23 +264,3 @@ def _closed(ledger: Ledger) -> int:
     """How many payloads are under keys that are not there."""
     counts = ledger.reader.rows("SELECT key, count(*) FROM payloads GROUP BY key")
     return sum(count for key, count in counts if key not in ledger.keystore.records)
-
-
-def _take_over(new: Path, data: Path) -> str:
-    """Let the database `new` take the old one's place, which is kept; where, empty if there was none."""
-    old, aside = data / DATABASE, ""
-    log = old.with_name(f"{old.name}.wal")
-    if old.exists():
-        with contextlib.suppress(BailiwickError):  # what is in its write-ahead log becomes part of it, if it can
-            connect(old, False).close()
-        folder = data / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        folder.mkdir(mode=0o700)
-        for each in (old, log):
-            if each.exists():
-                os.link(each, folder / each.name)
-        sync_folder(folder)
-        aside = str(folder)
-    log.unlink(missing_ok=True)  # it is the old one's, and must not be read into the new one
-    new.replace(old)
-    sync_folder(data)
-    return aside

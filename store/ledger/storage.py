@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from store.ledger import schema
+from store.keys.memos import MEMORY
+from store.ledger import journal, schema
 from store.ledger.database import DATABASE, KEYS
 from store.ledger.ledger import Ledger
+from store.ledger.needs import tenants
 
 WEEK = timedelta(days=7)
 DAY = timedelta(days=1)
@@ -23,7 +25,8 @@ UNKNOWN = "?"
 class Storage:
     """Sizes in bytes. `tables` maps a table to its rows and what it takes in the database's blocks, as of the
     database's own last checkpoint: what is newer is in the write-ahead log, `files["log"]`, and indexes are not
-    counted. `content` maps tenant and retention class to payloads and their encrypted bytes.
+    counted. `content` maps tenant and retention class to payloads and their encrypted bytes, `memory` to what agents
+    remember and the bytes of its texts, tags and vectors: its indexes and earlier versions are in `files["memory"]`.
 
     `free` is what this user may still write on the file system of the ledger. `events_per_day` is the mean of the last
     seven days, or of those since the first event, one at least; `bytes_per_day` is that times what the database takes
@@ -32,6 +35,7 @@ class Storage:
 
     tables: dict[str, tuple[int, int]]
     content: dict[tuple[str, str], tuple[int, int]]
+    memory: dict[tuple[str, str], tuple[int, int]]
     files: dict[str, int]
     free: int
     events_per_day: float
@@ -46,7 +50,9 @@ def measure(ledger: Ledger) -> Storage:
     per_day = _events_per_day(ledger, datetime.now(UTC).replace(tzinfo=None))
     each = (files["database"] + files["log"]) / max(1, tables["events"][0])
     grows = per_day * each
-    return Storage(tables, _content(ledger), files, free, per_day, grows, free / grows if grows else None)
+    return Storage(
+        tables, _content(ledger), _memory(ledger), files, free, per_day, grows, free / grows if grows else None
+    )
 
 
 def _tables(ledger: Ledger) -> dict[str, tuple[int, int]]:
@@ -71,13 +77,23 @@ def _content(ledger: Ledger) -> dict[tuple[str, str], tuple[int, int]]:
     return dict(found)
 
 
+def _memory(ledger: Ledger) -> dict[tuple[str, str], tuple[int, int]]:
+    found: dict[tuple[str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
+    if ledger.memos:
+        for memo in (each for tenant in tenants(ledger.reader) for each in ledger.memos.memos(tenant)):
+            count, size = found[memo.owner.tenant, memo.owner.retention]
+            found[memo.owner.tenant, memo.owner.retention] = count + 1, size + memo.size
+    return dict(found)
+
+
 def _files(ledger: Ledger) -> dict[str, int]:
     database = ledger.folder / DATABASE
     return {
         "database": _size(database),
         "log": _size(database.with_name(f"{DATABASE}.wal")),
+        "journal": sum(_size(ledger.folder / name) for name in journal.NAMES),
         "keys": _size(ledger.folder / KEYS),
-        "memory": _size(ledger.folder / "memory"),
+        "memory": _size(ledger.folder / MEMORY),
         "models": _size(ledger.folder / "models"),
         "replaced": sum(map(_size, ledger.folder.glob("replaced-*"))),
         "mirror": _size(ledger.mirror.folder) if ledger.mirror else 0,

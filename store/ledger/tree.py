@@ -8,6 +8,7 @@ for they never change; what is in none yet is held here and computed anew at sta
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from typing import NamedTuple
 
 from store.verify import HASH_BYTES, Peaks, node_hash
@@ -15,8 +16,10 @@ from store.verify import HASH_BYTES, Peaks, node_hash
 WIDTH = 256
 """Hashes of a tile; a power of two."""
 _BITS = 8
-KEPT = 1024
-"""Tiles kept in memory for proofs, 8 KiB each."""
+TOGETHER = 16
+"""Tiles that are read at once: a query takes most of its time for the first."""
+KEPT = 64
+"""Such reads kept in memory for proofs, 128 KiB each."""
 
 
 class Tile(NamedTuple):
@@ -29,9 +32,9 @@ class Tile(NamedTuple):
 
 
 class Tree:
-    """Grows by one thread, is asked by any. `load` gives the data of a full tile by level and number."""
+    """Grows by one thread, is asked by any. `load` gives the data of full tiles: of a level, from a number, so many."""
 
-    def __init__(self, load: Callable[[int, int], bytes], tails: Sequence[Sequence[bytes]] = ()) -> None:
+    def __init__(self, load: Callable[[int, int, int], list[bytes]], tails: Sequence[Sequence[bytes]] = ()) -> None:
         """A tree whose hashes beyond its full tiles are `tails`, by level from the lowest."""
         self._growing = threading.Lock()
         self._tails = [list(tail) for tail in tails] or [[]]
@@ -41,7 +44,7 @@ class Tree:
                 self._peaks.append(entry, level * _BITS)
         self._load = lru_cache(KEPT)(load)
         # What is complete never changes: siblings on the way up are those of many proofs.
-        self._complete = lru_cache(16 * KEPT)(self._computed)
+        self._complete = lru_cache(256 * KEPT)(self._computed)
         self._fresh: dict[tuple[int, int], bytes] = {}
 
     @property
@@ -132,24 +135,26 @@ class Tree:
         level, inside = divmod(height, _BITS)
         return _over(self._entries(level, number << inside, 1 << inside))
 
-    def _entries(self, level: int, first: int, count: int) -> list[bytes]:
-        """Hashes of a level, all within one tile."""
+    def _entries(self, level: int, first: int, count: int) -> bytes:
+        """Hashes of a level, all within one tile, one after the other."""
         number, offset = divmod(first, WIDTH)
         with self._growing:
             if number == (self.size >> (level * _BITS)) // WIDTH:
-                return self._tails[level][offset : offset + count]
+                return b"".join(self._tails[level][offset : offset + count])
             data = self._fresh.get((level, number))
+            begin = number - number % TOGETHER
+            whole = (self.size >> (level * _BITS)) // WIDTH >= begin + TOGETHER and not self._fresh
         if data is None:
-            data = self._load(level, number)
-        start, end = offset * HASH_BYTES, (offset + count) * HASH_BYTES
-        return [data[at : at + HASH_BYTES] for at in range(start, end, HASH_BYTES)]
+            data = self._load(level, begin, TOGETHER)[number - begin] if whole else self._load(level, number, 1)[0]
+        return data[offset * HASH_BYTES : (offset + count) * HASH_BYTES]
 
 
-def _over(hashes: list[bytes]) -> bytes:
-    """The root over a power of two of hashes."""
-    while len(hashes) > 1:
-        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
-    return hashes[0]
+def _over(row: bytes) -> bytes:
+    """The root over a power of two of hashes, one after the other."""
+    while len(row) > HASH_BYTES:  # `node_hash` of each pair, without taking it apart
+        pairs = (row[at : at + 2 * HASH_BYTES] for at in range(0, len(row), 2 * HASH_BYTES))
+        row = b"".join([sha256(b"\x01" + pair).digest() for pair in pairs])
+    return row
 
 
 def _left(size: int) -> int:

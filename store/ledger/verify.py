@@ -1,15 +1,15 @@
 """Verification: recompute everything in the ledger and compare.
 
-It trusts nothing but the canonical bytes, and these only as far as the chains hold and the checkpoints sign. What it
+It trusts what events say only as far as the chains hold and the checkpoints sign. What it
 cannot see is a tail rewritten or cut off together with the checkpoints that signed it: against that stands a checkpoint
 that was kept elsewhere. How many events no checkpoint covers is told. It changes nothing, and damage makes it report,
 not stop.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
-from operator import itemgetter
 
 import duckdb
 
@@ -19,11 +19,21 @@ from store.ledger.copies import Opened
 from store.ledger.gap import gaps
 from store.ledger.notary import origin
 from store.ledger.tree import Tile, Tree
-from store.records.canonical import EXACT, Json, canonical, canonical_names, parse, sha256
+from store.records.canonical import Json, canonical_names, sha256
 from store.records.errors import BailiwickError, IntegrityError, Unreachable
-from store.records.event import GENESIS, Event
-from store.records.labels import Labels
-from store.verify import TOMBSTONES, Checkpoint, Invalid, Key, leaf_hash, open_checkpoint
+from store.verify import (
+    START,
+    TOMBSTONES,
+    Checkpoint,
+    Histories,
+    Invalid,
+    Key,
+    Link,
+    broken_link,
+    leaf_hash,
+    open_checkpoint,
+    time_problems,
+)
 
 PAGE = 2000
 """Rows in memory at a time."""
@@ -55,11 +65,12 @@ class Chain:
         self.seq = 0
         self.epoch = 0
         self.mono_ns = 0
+        self.time = ""
         self.references: dict[str, tuple[int, str]] = {}
         """Each payload's first event, by number and tenant."""
         self.tombstones: dict[int, Json] = {}
         """The events that say that payloads were destroyed, by number."""
-        self._heads: dict[str, tuple[str, int]] = {}
+        self._links: dict[str, Link] = {}
 
     def follow(self, body: dict[str, Json], digest: str) -> Iterator[str]:
         """What is wrong with the place of this event, whose bytes have this digest."""
@@ -67,20 +78,18 @@ class Chain:
             yield f"stands after event {self.seq}: events were moved or repeated"
         elif body["seq"] > self.seq + 1:
             first, last = self.seq + 1, body["seq"] - 1
-            missing = f"event {first} is missing" if first == last else f"events {first} to {last} are missing"
-            yield f"follows event {self.seq}: {missing}"
+            missing = f"event {first} was" if first == last else f"events {first} to {last} were"
+            yield f"follows event {self.seq}: {missing} deleted"
         if body["epoch"] < max(self.epoch, 1):
             yield f"has epoch {body['epoch']} after epoch {self.epoch}"
         elif body["epoch"] == self.epoch and body["mono_ns"] < self.mono_ns:
-            yield "was made before the event in front of it"
+            yield "was made before the event in front of it: events were moved"
+        yield from time_problems(body, self.seq, self.time)
         if not 0 <= body["cause"] < body["seq"]:
             yield "names a cause that is not before it"
-        head, at = self._heads.get(body["actor"], (GENESIS, 0))
-        if body["prev"] != head:
-            before = f"event {at}" if at else "the beginning"
-            yield f"does not chain to {before}, the same actor's last: one of them, or one between, was changed"
-        self.seq, self.epoch, self.mono_ns = body["seq"], body["epoch"], body["mono_ns"]
-        self._heads[body["actor"]] = digest, body["seq"]
+        yield from broken_link(body["prev"], self._links.get(body["actor"], START))
+        self.seq, self.epoch, self.mono_ns, self.time = body["seq"], body["epoch"], body["mono_ns"], body["time"]
+        self._links[body["actor"]] = Link(digest, body["seq"], body["prev"])
         if body["kind"] in TOMBSTONES:
             self.tombstones[body["seq"]] = body
         if body["payload"]:
@@ -98,9 +107,9 @@ class Signed:
         self._tree = Tree(_not_stored)
         self._tiles = 0
         self._wrong: set[int] = set()
-        self._broken = False
+        self._found = Histories()
         self.covered = 0
-        """The size of the largest checkpoint that holds."""
+        """The size of the largest checkpoint that holds, and all before it."""
         self._next: tuple[int, str] | None = (-(2**63), "")
         self._next = self._checkpoint()
 
@@ -115,6 +124,7 @@ class Signed:
     def end(self) -> Iterator[str]:
         """What is wrong with those that no event belongs to."""
         yield from self._checked(2**63)
+        yield from self._found.forked()
         if self._unread:
             yield self._unread
         stored = self._cursor.execute("SELECT count(*) FROM tiles").fetchall()[0][0]
@@ -150,11 +160,10 @@ class Signed:
     def _fits(self, signed: Checkpoint, what: str) -> Iterator[str]:
         if signed.size > self._tree.size:
             yield f"a {what} signed {signed.size} events, {self._tree.size} are there: events were cut off"
-        elif not self._broken and (signed.origin, signed.root) != (self._origin, self._tree.root()):
-            self._broken = True  # all later ones are over the same events
-            yield f"the {what} of {signed.size} events signed other events than those that are there"
-        elif not self._broken:
-            self.covered = max(self.covered, signed.size)
+            return
+        fits = (signed.origin, signed.root) == (self._origin, self._tree.root())
+        yield from self._found.add(signed.size, fits, what)
+        self.covered = self._found.common
 
     def _compare(self, tile: Tile) -> Iterator[str]:
         self._tiles += 1
@@ -174,8 +183,8 @@ def _mirrored(ledger: Opened) -> tuple[list[Checkpoint], str]:
         return [], str(error)
 
 
-def _not_stored(level: int, number: int) -> bytes:
-    raise IntegrityError(f"tile {number} of level {level} was not computed")
+def _not_stored(level: int, number: int, count: int) -> list[bytes]:
+    raise IntegrityError(f"{count} tiles of level {level} from {number} on were not computed")
 
 
 def verify(ledger: Opened) -> Verification:
@@ -196,10 +205,12 @@ def verify(ledger: Opened) -> Verification:
         with ledger.reader.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             chain, signed = Chain(), Signed(cursor, ledger)
-            for row in _rows(cursor):
+            for seq, digest, *columns in _rows(cursor):
                 count += 1
-                note(f"event {row[0]} {what}" for what in _event_problems(row, chain))
-                note(signed.follow(row[2]))
+                body = _fields(columns)
+                data = canonical_names(body) if body else b""
+                note(f"event {seq} {what}" for what in _event_problems(digest, body, data, chain))
+                note(signed.follow(data))
             note(signed.end())
             covered = signed.covered
             note(_table_problems(cursor, count))
@@ -213,86 +224,47 @@ def verify(ledger: Opened) -> Verification:
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Json, ...]]:
-    """Every row, in the order of the numbers: seq, hash, bytes, then the projected fields."""
-    query = f"SELECT seq, hash, bytes, {schema.PROJECTED} FROM events WHERE seq > ? ORDER BY seq LIMIT {PAGE}"
+    """Every row, in the order of the numbers: seq, hash, then the fields."""
+    query = f"SELECT seq, hash, {schema.PROJECTED} FROM events WHERE seq > ? ORDER BY seq LIMIT {PAGE}"
     last = -(2**63)
     while page := cursor.execute(query, [last]).fetchall():
         yield from page
         last = page[-1][0]
 
 
-def _event_problems(row: tuple[Json, ...], chain: Chain) -> Iterator[str]:
-    _, digest, data, *columns = row
-    computed = sha256(data)
-    if computed != digest:
-        yield "has bytes that do not match its hash"
-    body = _told(columns)
-    if body is None or canonical_names(body) != data:
-        body = yield from _differing(data, columns)
+def _event_problems(digest: str, body: dict[str, Json] | None, data: bytes, chain: Chain) -> Iterator[str]:
+    """What is wrong with the event that has these fields and canonical bytes, and this in its column `hash`."""
     if body is None:
+        yield "is no event: its fields are not what an event has"
         return
+    if sha256(data) != digest:
+        yield "is not what its hash was made of: it was changed"
     if body["schema"] not in schema.SCHEMAS:
         yield f"has the schema number {body['schema']}, which this version does not know"
         return
-    try:
-        yield from chain.follow(body, computed)
-    except TypeError:
-        yield "has bytes that are not an event"
+    yield from chain.follow(body, digest)  # so that the next is not blamed for this one
 
 
-def _told(columns: list[Json]) -> dict[str, Json] | None:
-    """The event that the columns tell of, None if they tell of none.
-
-    Where its canonical bytes are the event's own, bytes and columns say the same, and nothing need be parsed.
-    """
+def _fields(columns: list[Json]) -> dict[str, Json] | None:
+    """The event that the columns tell of, as JSON; None if they tell of none."""
     body = dict(zip(schema.FIELDS, columns, strict=True))
-    numbers = _numbers(columns)
-    if columns.count(None) != (body["labels"] is None) or max(numbers) > EXACT or min(numbers) < -EXACT:
+    if columns.count(None) != (body["labels"] is None) or not schema.within(columns):
         return None
     try:
-        body["labels"] = body["labels"] and _labels(body["labels"])
+        body["labels"] = None if body["labels"] is None else _labels(body["labels"])
+        time = datetime.fromisoformat(body["time"][:-1]).isoformat(timespec="microseconds")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return body
-
-
-_numbers = itemgetter(*(place for place, name in enumerate(schema.FIELDS) if schema.EVENT_COLUMNS[name] == "BIGINT"))
+    return body if body["time"] == f"{time}Z" else None
 
 
 @lru_cache(1024)
 def _labels(text: str) -> Json:
-    """The JSON of labels in a column. Raises one of several errors if they are none, or not written canonically."""
-    body = parse(text.encode())
-    if canonical(Labels.parse(body).json()) != text.encode() or canonical(body) != text.encode():
-        raise ValueError("these are no labels")
-    return body
-
-
-def _differing(data: bytes, columns: list[Json]) -> Generator[str, None, dict[str, Json] | None]:
-    """What is wrong with bytes and columns that do not say the same; returns what the bytes say, if it is an event."""
-    try:
-        body: dict[str, Json] = parse(data)
-        Event.parse(data)
-        well_formed = canonical(body) == data and body.keys() == set(schema.FIELDS)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        yield "has bytes that are not an event"
-        return None
-    if not well_formed:
-        yield "has bytes that are not canonical"
-        return None
-    shown = {**body, "labels": schema.labels_text(body["labels"])}
-    for name, column in zip(schema.FIELDS, columns, strict=True):
-        if column != shown[name] and name == "seq":
-            yield f"is numbered {column} in its column and {shown[name]} in its bytes"
-        elif column != shown[name] or type(column) is not type(shown[name]):
-            yield f"has another {name} in its column than in its bytes"
-    return body
+    return schema.labels(text).json()
 
 
 def _table_problems(cursor: duckdb.DuckDBPyConnection, count: int) -> Iterator[str]:
-    """Rows that the walk could not meet: two under one number, in a table that lost its key."""
-    for seq, times in cursor.execute("SELECT seq, count(*) FROM events GROUP BY seq HAVING count(*) > 1").fetchall():
-        yield f"event {seq} is there {times} times"
+    """Rows that the walk could not meet."""
     stored = cursor.execute("SELECT count(*) FROM events").fetchall()[0][0]
     if stored != count:
         yield f"the table holds {stored} events, {count} could be read"

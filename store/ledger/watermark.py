@@ -39,8 +39,10 @@ class Watermark:
             raise LedgerFailed(self._error.what, self._error.where, self._error.do)
 
     def reach(self, seq: int) -> None:
-        """Everything up to `seq` is on disk."""
+        """Everything up to `seq` is on disk. Says nothing any more after a failure."""
         with self._changed:
+            if self._error:  # whoever was told that it failed must not find that it did not
+                return
             self._at = seq
             self._wake([future for future, waiter in self._waiters.items() if waiter.seq <= seq])
 

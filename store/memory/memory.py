@@ -4,29 +4,21 @@ Search is hybrid: by vector and by full text, fused by reciprocal rank (Cormack,
 Fusion Outperforms Condorcet, 2009). Filters run before retrieval, so what may not be seen takes no place in the answer.
 """
 
-import asyncio
-import errno
 import json
 import math
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import lancedb
-from lancedb.index import FTS
-
-from store.memory.rows import Recollection, labelled, recollection, schema, table_name
-from store.records.errors import BailiwickError, Denied, IntegrityError, SettingsError, Unreachable
+from store.memory.lane import unbroken
+from store.memory.rows import Recollection, labelled, recollection
+from store.memory.tables import Tables
+from store.records.errors import Denied, SettingsError
 from store.records.labels import Classification, Labels
 
 Embed = Callable[[list[str]], Awaitable[list[list[float]]]]
 """Texts to vectors, one each, all of the same length."""
-
-FULL_BYTES = 1 << 20
-"""With less free space than this the disk counts as full, whatever the database says went wrong."""
 
 CANDIDATES = 32
 """Rows that each of the two searches gives to the fusion: a row that only one of them put on its list ranks low."""
@@ -36,24 +28,16 @@ TIDY_EVERY = 64
 
 
 class Memory:
-    """The memory of all tenants in one folder. For one process and one event loop."""
+    """The memory of all tenants in one folder. For one process; from any event loop."""
 
-    def __init__(self, folder: Path, embed: Embed) -> None:
-        self._folder = folder
+    def __init__(self, tables: Tables, embed: Embed) -> None:
+        self.tables = tables
         self._embed = embed
-        self._connection: Any = None
-        self._tables: dict[str, Any] = {}
-        self._opening = asyncio.Lock()
 
     @classmethod
     def open(cls, folder: Path, embed: Embed) -> "Memory":
         """The memory in `folder`, which is made if need be. Raises SettingsError if it cannot be."""
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)  # LanceDB makes its files under the umask; the folder keeps others out
-        except OSError as error:
-            raise SettingsError(f"the memory cannot be opened: {error.strerror}", str(folder)) from None
-        return cls(folder, embed)
+        return cls(Tables.open(folder), embed)
 
     async def remember(
         self,
@@ -85,10 +69,7 @@ class Memory:
             "vector": vector,
             **labelled(labels),
         }
-        async with self._table(tenant, len(vector)) as table:
-            done = await table.merge_insert("id").when_not_matched_insert_all().execute([row])
-            if done.version % TIDY_EVERY == 0:
-                await table.optimize()
+        await self.tables.lane.do(self._keep(tenant, row))
 
     async def recall(
         self,
@@ -98,10 +79,24 @@ class Memory:
         max_classification: Classification = Classification.RESTRICTED,
     ) -> list[Recollection]:
         """The texts of a tenant nearest to `query`, best first, none above `max_classification`."""
-        if limit < 1 or not self._has(tenant):
+        if limit < 1 or not self.tables.has(tenant):
             return []
         vector = await self._vector(query)
-        async with self._table(tenant, len(vector)) as table:
+        rows = await self.tables.lane.do(self._found(tenant, query, vector, limit, max_classification))
+        return [recollection(tenant, row) for row in rows]
+
+    def close(self) -> None:
+        """Let go of the files. May be called twice."""
+        self.tables.close()
+
+    async def _keep(self, tenant: str, row: Mapping[str, Any]) -> None:
+        async with self.tables.shared(tenant, len(row["vector"])) as table:
+            await unbroken(_written(table, row))
+
+    async def _found(
+        self, tenant: str, query: str, vector: Sequence[float], limit: int, max_classification: Classification
+    ) -> list[dict[str, Any]]:
+        async with self.tables.shared(tenant, len(vector)) as table:
             search = (
                 table.query()
                 .where(f"classification <= {int(max_classification)}")
@@ -110,15 +105,8 @@ class Memory:
                 .nearest_to_text(query, columns=["text"])
                 .limit(max(CANDIDATES, limit))
             )
-            rows = await search.to_list()
-        return [recollection(tenant, row) for row in rows[:limit]]
-
-    def close(self) -> None:
-        """Let go of the files. May be called twice."""
-        self._tables.clear()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+            rows: list[dict[str, Any]] = await search.to_list()
+        return rows[:limit]
 
     async def _vector(self, text: str) -> Sequence[float]:
         (vector,) = await self._embed([text])
@@ -126,53 +114,8 @@ class Memory:
             raise SettingsError("the embedding model gave no usable vector", do="`bailiwick models verify` checks it")
         return vector
 
-    def _has(self, tenant: str) -> bool:
-        """Whether there is a table: a folder with neither a version nor data in it is what a full disk left behind."""
-        folder = self._folder / f"{table_name(tenant)}.lance"
-        return any((folder / "_versions").glob("*.manifest")) or any((folder / "data").glob("*"))
 
-    @asynccontextmanager
-    async def _table(self, tenant: str, dimensions: int) -> AsyncIterator[Any]:
-        """The tenant's table, made at first use. Raises IntegrityError if LanceDB cannot read or write it."""
-        try:
-            async with self._opening:
-                if tenant not in self._tables:
-                    self._tables[tenant] = await self._open_table(tenant, dimensions)
-            table = self._tables[tenant]
-            kept = (await table.schema()).field("vector").type.list_size
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._damaged(error) from None
-        if kept != dimensions:
-            raise SettingsError(
-                f"the memory holds vectors of {kept} dimensions, the embedding model gives {dimensions}",
-                str(self._folder),
-                "use the embedding model that it was made with",
-            )
-        try:
-            yield table
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._damaged(error) from None
-
-    async def _open_table(self, tenant: str, dimensions: int) -> Any:
-        if self._connection is None:
-            self._connection = await lancedb.connect_async(str(self._folder))
-        name = table_name(tenant)
-        if self._has(tenant):
-            table = await self._connection.open_table(name)
-        else:
-            table = await self._connection.create_table(name, schema=schema(dimensions), mode="overwrite")
-        # Looked for each time: a crash may have come between table and index.
-        if not await table.list_indices():
-            await table.create_index("text", config=FTS())
-        return table
-
-    def _damaged(self, error: Exception) -> BailiwickError:
-        """The error to raise: a full disk passes, and the run that met it can go on then; a damaged table does not."""
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or self._full():
-            return Unreachable("the disk is full, the memory cannot be used", str(self._folder), "free some space")
-        return IntegrityError(
-            f"the memory cannot be used: {type(error).__name__}", str(self._folder), "restore it from a backup"
-        )
-
-    def _full(self) -> bool:
-        return shutil.disk_usage(self._folder).free < FULL_BYTES
+async def _written(table: Any, row: Mapping[str, Any]) -> None:
+    done = await table.merge_insert("id").when_not_matched_insert_all().execute([row])
+    if done.version % TIDY_EVERY == 0:
+        await table.optimize()

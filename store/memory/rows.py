@@ -1,13 +1,16 @@
 """The rows of a tenant's table, and how they become recollections again."""
 
+import base64
 import hashlib
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.lib as arrow
 
+from store.records.canonical import Json
 from store.records.labels import Classification, Integrity, Labels
 
 
@@ -58,3 +61,15 @@ def recollection(tenant: str, row: Mapping[str, Any]) -> Recollection:
     )
     plain = {name: row[name] for name in ("id", "text", "user", "run", "retention", "time")}
     return Recollection(**plain, tags=json.loads(row["tags"]), labels=labels, score=row["_relevance_score"])
+
+
+def plain(row: Mapping[str, Any]) -> Json:
+    """A whole row as JSON: its vector as base64 of 32-bit floats, little-endian."""
+    vector = row["vector"]
+    return {**row, "vector": base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()}
+
+
+def from_plain(row: Json) -> dict[str, Any]:
+    """The row that `plain` wrote. Raises ValueError, TypeError or KeyError if it is none."""
+    vector = base64.b64decode(row["vector"])
+    return {**row, "vector": list(struct.unpack(f"<{len(vector) // 4}f", vector))}

@@ -5,6 +5,7 @@ Two values are the same to Bailiwick when their canonical bytes are the same.
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import rfc8785
@@ -24,6 +25,8 @@ def canonical(value: Json) -> bytes:
     return canonical_names(value) if _plain(value) else bytes(rfc8785.dumps(value))
 
 
+quoted: Callable[[str], str] = json.encoder.encode_basestring
+"""A text as canonical JSON has it."""
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
 
 

@@ -48,6 +48,10 @@ class Unreachable(BailiwickError):
     exit_code = UNREACHABLE
 
 
+class Missing(Unreachable):
+    """Something that a run needs is not installed or declared here, which only another start can change."""
+
+
 class Timeout(BailiwickError):
     """A step or a run did not end in the time it was given."""
 
@@ -84,6 +88,10 @@ class InDoubt(Waiting):
 
 class Halted(Waiting):
     """No effect may begin at this site until a person releases the halt; the run is parked meanwhile."""
+
+
+class UserGone(Waiting):
+    """The user on whose behalf a run goes is not one of the site any more; the run is parked until they are."""
 
 
 class DeadLetter(Waiting):

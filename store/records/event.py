@@ -6,11 +6,11 @@ never free text. Text (prompts, arguments, results) is a payload, and the event 
 """
 
 from dataclasses import dataclass, fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from store.records.canonical import Json, canonical_names, parse, sha256
-from store.records.labels import Labels
+from store.records.canonical import Json, parse, quoted, sha256
+from store.records.labels import Labels, written
 
 SCHEMA = 1
 GENESIS = "0" * 64
@@ -61,9 +61,9 @@ class Event(Draft):
 
     def canonical(self) -> bytes:
         """The RFC 8785 bytes that are hashed, chained and proved."""
-        body: dict[str, Any] = dict(zip(_SORTED, _sorted_values(self), strict=True))
-        body["labels"] = self.labels.json() if self.labels else None
-        return canonical_names(body)
+        each = (*map(quoted, _texts(self)), *_numbers(self), written(self.labels))
+        filled: str = _FORM % _in_order(each)
+        return filled.encode()
 
     @property
     def hash(self) -> str:
@@ -89,5 +89,10 @@ NAMES = tuple(field.name for field in fields(Event))
 """The fields of an event, in their order."""
 values = attrgetter(*NAMES)
 """What an event has in them, a tuple."""
-_SORTED = tuple(sorted(NAMES))
-_sorted_values = attrgetter(*_SORTED)
+_TEXTS = tuple(field.name for field in fields(Event) if field.type is str)
+_NUMBERS = tuple(field.name for field in fields(Event) if field.type is int)
+_texts, _numbers = attrgetter(*_TEXTS), attrgetter(*_NUMBERS)
+_READ = (*_TEXTS, *_NUMBERS, "labels")
+_in_order = itemgetter(*(_READ.index(name) for name in sorted(NAMES)))
+_FORM = "{" + ",".join(f'"{name}":%{"d" if name in _NUMBERS else "s"}' for name in sorted(NAMES)) + "}"
+"""The canonical bytes with a gap for each value: filling them takes half of what encoding a dictionary does."""

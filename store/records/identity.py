@@ -4,25 +4,36 @@ from dataclasses import asdict, dataclass
 
 from store.records.canonical import Json
 
+ROLES = ("requester", "approver", "auditor", "admin")
+NO_UID = -1
+"""The number of a user who has none: the operating system does not know them."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person or service account, as the operating system or a token names it."""
+    """A person or service account, as the operating system, the directory or a token names it.
+
+    `groups` are all that they are in, those that these lie in included, sorted.
+    """
 
     name: str
     uid: int
     tenant: str
     unit: str
     roles: tuple[str, ...] = ("requester",)
+    groups: tuple[str, ...] = ()
 
     def json(self) -> Json:
-        """As plain JSON, for payloads and messages."""
-        return {**asdict(self), "roles": list(self.roles)}
+        """As plain JSON, for payloads and messages. Whoever is in no group is written as before there were any: what an
+        approval was bound to then, it still is."""
+        plain = {**asdict(self), "roles": list(self.roles), "groups": list(self.groups)}
+        return {name: value for name, value in plain.items() if name != "groups" or value}
 
     @classmethod
     def parse(cls, value: Json) -> "User":
-        """The user in `value`, as `json` writes it."""
-        return cls(value["name"], value["uid"], value["tenant"], value["unit"], tuple(value["roles"]))
+        """The user in `value`, as `json` writes it, or wrote it before there were groups in it."""
+        roles, groups = tuple(value["roles"]), tuple(value.get("groups", ()))
+        return cls(value["name"], value["uid"], value["tenant"], value["unit"], roles, groups)
 
 
 @dataclass(frozen=True, slots=True)

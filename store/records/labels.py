@@ -6,8 +6,9 @@ Information Flow, 1976). What carries no label is untrusted and of the top class
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
-from store.records.canonical import Json
+from store.records.canonical import Json, canonical
 from store.records.errors import Denied
 
 
@@ -66,6 +67,12 @@ class Labels:
             Integrity[value["integrity"].upper()],
             tuple(value["sources"]),
         )
+
+
+@lru_cache(1024)
+def written(labels: Labels | None) -> str:
+    """Labels as canonical JSON has them; `null` if there are none. Most events of a run have the same."""
+    return canonical(labels and labels.json()).decode()
 
 
 def trusted(tenant: str, source: str) -> Labels:

@@ -24,6 +24,7 @@ from store.verify import (
     DESTROYED_FILE,
     EVENTS_FILE,
     KEY_FILE,
+    TILES_FOLDER,
     Checkpoint,
     Key,
     Peaks,
@@ -68,6 +69,18 @@ def replaced(seq: int, **more: object) -> Callable[[list[bytes]], list[bytes]]:
     return change
 
 
+def rebuild(folder: Path) -> bytes:
+    """The tree anew; its root."""
+    shutil.rmtree(folder / TILES_FOLDER)
+    peaks, leaves = Peaks(), [leaf_hash(line) for line in (folder / EVENTS_FILE).read_bytes().splitlines()]
+    for leaf in leaves:
+        peaks.append(leaf)
+    tile = folder / TILES_FOLDER / "0" / "000.p" / str(len(leaves))
+    tile.parent.mkdir(parents=True)
+    tile.write_bytes(b"".join(leaves))
+    return peaks.root()
+
+
 def forge(folder: Path) -> None:
     """Everything anew under a key of the forger's own."""
     secret = Ed25519PrivateKey.generate()
@@ -77,10 +90,7 @@ def forge(folder: Path) -> None:
     lines = (folder / EVENTS_FILE).read_bytes().splitlines()
     lines[-1] = canonical(json.loads(lines[-1]) | {"decision": "allow"})
     edit(folder, EVENTS_FILE, lambda _: lines)
-    peaks = Peaks()
-    for line in lines:
-        peaks.append(leaf_hash(line))
-    text = str(Checkpoint(name, len(lines), peaks.root()))
+    text = str(Checkpoint(name, len(lines), rebuild(folder)))
     signature = base64.b64encode(key.id + secret.sign(text.encode())).decode()
     note = f"{text}\n\u2014 {name} {signature}\n"
     edit(folder, CHECKPOINTS_FILE, lambda _: [json.dumps({"note": note}).encode()])
@@ -97,10 +107,29 @@ def test_the_folder_holds_what_it_says(folder: Path) -> None:
         EVENTS_FILE,
         CHECKPOINTS_FILE,
         DESTROYED_FILE,
+        TILES_FOLDER,
         KEY_FILE,
         "events.parquet",
         "verify.py",
     }
+
+
+def test_the_tree_is_there_as_tiles_that_tlog_tiles_names(folder: Path) -> None:
+    leaves = b"".join(leaf_hash(line) for line in (folder / EVENTS_FILE).read_bytes().splitlines())
+    tile = folder / TILES_FOLDER / "0" / "000.p" / str(EVENTS)
+    assert [path for path in (folder / TILES_FOLDER).rglob("*") if path.is_file()] == [tile]
+    assert tile.read_bytes() == leaves
+    for change, says in (
+        (lambda: tile.write_bytes(leaves[::-1]), "is not what the events hash to"),
+        (lambda: tile.write_bytes(leaves + b"more"), "is not what the events hash to"),
+        (tile.unlink, "cannot be read: No such file"),
+        (tile.mkdir, "cannot be read: Is a directory"),
+    ):
+        change()
+        (problem,) = audit(folder).problems
+        assert problem.startswith(f"tile 0/000.p/{EVENTS} {says}")
+    shutil.rmtree(folder / TILES_FOLDER)
+    assert audit(folder).problems == ()  # as version 0.1 wrote it
 
 
 def test_what_was_destroyed_is_listed_and_the_list_is_signed(tmp_path: Path, draft) -> None:
@@ -135,7 +164,24 @@ def test_the_verifier_in_the_folder_needs_no_bailiwick(folder: Path) -> None:
     assert run().stdout == f"ok: 8 events, 2 checkpoints, consistent, unauthenticated: signed with {fingerprint}\n"
     assert run("--key", fingerprint).stdout == "ok: 8 events, 2 checkpoints, as signed with the pinned key\n"
     wrong = run("--key", "0" * 64)
-    assert (wrong.returncode, wrong.stdout) == (7, f"the key is not the pinned one: it is {fingerprint}\n")
+    assert (wrong.returncode, wrong.stdout) == (
+        7,
+        f"the key is not the pinned one, so all may be forged: it is {fingerprint}\n",
+    )
+    line = (folder / KEY_FILE).read_text().strip()
+    assert run("--key", line).stdout == run("--key", fingerprint).stdout
+    for key, says in (("nix", "neither a fingerprint"), ("a+b+c", "a key line: the key is not base64")):
+        assert (run("--key", key).returncode, says in run("--key", key).stderr) == (2, True)
+    proof, nowhere = str(folder / CHECKPOINTS_FILE), str(folder / "nowhere")
+    for arguments, says in (
+        ([proof, "--key", fingerprint], "given a fingerprint; a proof needs the key line"),
+        ([proof], "--key is missing; a proof needs the key line"),
+        ([nowhere, "--key", line], "nowhere does not exist"),
+        ([str(folder), "--since", nowhere], "nowhere does not exist"),
+    ):
+        command = [sys.executable, "-I", str(folder / "verify.py"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, says in done.stderr) == (2, True), done.stderr
     edit(folder, EVENTS_FILE, lambda lines: lines[:-1])
     cut = run()
     assert cut.returncode == 7
@@ -150,7 +196,10 @@ def test_the_verifier_in_the_folder_needs_no_bailiwick(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (replaced(3, decision="allow"), "event 5 does not chain to the same actor's last"),
+        (
+            replaced(3, decision="allow"),
+            "event 5 does not chain to event 3, the same actor's last: one of them, or one between, was changed",
+        ),
         (replaced(8, time="2020-01-01T00:00:00.000000Z"), "the checkpoint of 8 events signed other events"),
         (lambda lines: lines[:2] + lines[3:], "event 3 is numbered 4 and follows 2"),
         (lambda lines: [*lines[:3], lines[2], *lines[3:]], "event 4 is numbered 3 and follows 3"),
@@ -201,6 +250,7 @@ def test_a_checkpoint_that_was_kept_must_fit_as_well(folder: Path) -> None:
     assert audit(folder, kept=kept).problems == ()
     edit(folder, EVENTS_FILE, lambda lines: lines[:4])
     edit(folder, CHECKPOINTS_FILE, lambda lines: lines[:1])
+    rebuild(folder)
     assert audit(folder).problems == ()
     cut = "a checkpoint signed 8 events, 4 are there: events were cut off"
     assert audit(folder, kept=kept).problems == (cut,)
@@ -212,7 +262,7 @@ def test_a_checkpoint_that_was_kept_must_fit_as_well(folder: Path) -> None:
 
 def test_problems_without_end_are_counted(folder: Path) -> None:
     (folder / EVENTS_FILE).write_bytes(b"\n" * 5000)
-    assert audit(folder).problems[-1] == "and 4903 more"
+    assert audit(folder).problems[-1] == "and 4902 more"
     (folder / EVENTS_FILE).write_bytes(b" " * 2**21)
     with pytest.raises(checker.Invalid, match="a line that is too long"):
         audit(folder)
@@ -223,7 +273,9 @@ def test_a_folder_forged_as_a_whole_is_consistent_and_has_another_key(folder: Pa
     forge(folder)
     assert audit(folder).problems == ()
     assert audit(folder).fingerprint != pinned
-    assert audit(folder, pinned).problems == (f"the key is not the pinned one: it is {audit(folder).fingerprint}",)
+    assert audit(folder, pinned).problems == (
+        f"the key is not the pinned one, so all may be forged: it is {audit(folder).fingerprint}",
+    )
 
 
 async def test_a_folder_that_is_there_is_left_alone(ledger, draft, tmp_path: Path) -> None:

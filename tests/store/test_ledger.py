@@ -5,15 +5,20 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from store.ledger import schema
 from store.ledger.errors import LedgerFailed, Unstorable
 from store.ledger.ledger import Ledger, Pending
 from store.ledger.watermark import Watermark
 from store.records.errors import IntegrityError, SettingsError, Timeout
-from store.records.event import GENESIS
+from store.records.event import GENESIS, Draft
 from store.records.kinds import Kind
+from store.records.labels import trusted
 
 
 def test_an_appended_event_is_read_back_whole(ledger, draft) -> None:
@@ -259,3 +264,35 @@ def test_a_wait_that_takes_too_long_ends(ledger, draft) -> None:
     event = ledger.append(draft()).wait()
     with pytest.raises(Timeout, match="event 1 is not on disk"):
         Pending(event, Watermark(0)).wait(0.01)  # the mark of a disk that takes for ever
+
+
+PRINTABLE = "".join(filter(str.isprintable, map(chr, range(0x3000)))) + "\U0001f600\ufffd"
+NAMES = st.lists(st.text(PRINTABLE, max_size=40), min_size=20, max_size=60)
+
+
+@given(NAMES)
+@settings(max_examples=10, deadline=None)
+def test_the_database_makes_the_same_bytes_of_an_event_as_python(names: list[str]) -> None:
+    names += ['a "quoted" \\ name', "\u00e9\u2260\U0001f600", ""]
+    facts = {"tenant": "acme", "actor": "core", "actor_version": "1", "kind": Kind.STEP_COMPLETED}
+    with TemporaryDirectory() as folder, Ledger.open(Path(folder) / "data") as ledger:
+        sealed = [
+            ledger.append(Draft(**facts, step=name, labels=trusted(name, name) if name else None, tokens=at)).event
+            for at, name in enumerate(names)
+        ]
+        ledger.flush()
+        rows = ledger.reader.rows(f"SELECT {schema.BYTES} FROM events ORDER BY seq")
+    assert [data for (data,) in rows] == [event.canonical() for event in sealed]
+
+
+def test_the_database_makes_no_bytes_of_what_is_no_name(ledger, draft) -> None:
+    event = ledger.append(draft()).wait()
+    assert ledger.events() == [event]
+    marks = ", ".join("?" * len(schema.EVENT_COLUMNS))
+    connection = ledger._connection.cursor()
+    for at in range(32):
+        other = replace(event, seq=at + 2, step=f"a{chr(at)}b")
+        row = [cell[:-1] if cell == event.time else cell for cell in schema.row(other, other.hash)]
+        connection.execute(f"INSERT INTO events VALUES ({marks})", row)
+    rows = connection.execute(f"SELECT {schema.BYTES} FROM events ORDER BY seq").fetchall()
+    assert rows == [(event.canonical(),)] + [(None,)] * 32

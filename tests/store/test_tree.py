@@ -6,8 +6,18 @@ import random
 import pymerkle
 import pytest
 
-from store.ledger.tree import WIDTH, Tile, Tree
-from store.verify import EMPTY, Invalid, check_consistency, check_inclusion, leaf_hash
+from store.ledger.tree import TOGETHER, WIDTH, Tile, Tree
+from store.verify import (
+    EMPTY,
+    HASH_BYTES,
+    Invalid,
+    Peaks,
+    Tiles,
+    check_consistency,
+    check_inclusion,
+    leaf_hash,
+    tile_path,
+)
 
 LEAVES = [leaf_hash(str(number).encode()) for number in range(3 * WIDTH + 5)]
 SIZES = [1, 2, 3, 7, 8, 255, 256, 257, 511, 512, 600, len(LEAVES)]
@@ -21,6 +31,11 @@ def root(leaves: list[bytes]) -> bytes:
     return hashlib.sha256(b"\x01" + root(leaves[:left]) + root(leaves[left:])).digest()
 
 
+def apart(row: bytes) -> list[bytes]:
+    """Its hashes."""
+    return [row[at : at + HASH_BYTES] for at in range(0, len(row), HASH_BYTES)]
+
+
 class Grown:
     """A tree, and the tiles that it gave to be stored."""
 
@@ -29,8 +44,8 @@ class Grown:
         self.tree = Tree(self.load)
         self.grow(count)
 
-    def load(self, level: int, number: int) -> bytes:
-        return self.tiles[level, number].data
+    def load(self, level: int, first: int, count: int) -> list[bytes]:
+        return [self.tiles[level, number].data for number in range(first, first + count)]
 
     def grow(self, count: int) -> None:
         for number in range(count):
@@ -111,9 +126,45 @@ def test_three_levels_of_tiles_and_a_new_start() -> None:
     before = Grown(count)
     assert {tile.level for tile in before.tiles.values()} == {0, 1}
     ends = ((0, WIDTH * WIDTH + WIDTH, 3), (1, WIDTH, 1), (2, 0, 1))
-    tails = [before.tree._entries(level, first, number) for level, first, number in ends]
+    tails = [apart(before.tree._entries(level, first, number)) for level, first, number in ends]
     after = Tree(before.load, tails)
     assert (after.size, after.root()) == (count, before.tree.root())
     for index in (0, WIDTH * WIDTH - 1, WIDTH * WIDTH, count - 1):
         check_inclusion(LEAVES[index % len(LEAVES)], index, count, after.inclusion(index, count), after.root())
     check_consistency(1000, after.root(1000), count, after.root(), after.consistency(1000, count))
+
+
+def test_neighbouring_tiles_are_read_together_and_once() -> None:
+    grown = Grown((TOGETHER + 2) * WIDTH + 3)
+    size, load = grown.tree.size, grown.load
+    asked: list[tuple[int, int, int]] = []
+
+    def noted(level: int, first: int, count: int) -> list[bytes]:
+        asked.append((level, first, count))
+        return load(level, first, count)
+
+    ends = ((0, (TOGETHER + 2) * WIDTH, 3), (1, 0, TOGETHER + 2))
+    tree = Tree(noted, [apart(grown.tree._entries(*end)) for end in ends])
+    chance = random.Random(5)
+    for index in [0, size - 1, *(chance.randrange(size) for _ in range(200))]:
+        leaf = LEAVES[index % len(LEAVES)]
+        check_inclusion(leaf, index, size, tree.inclusion(index, size), tree.root(size))
+    assert (0, 0, TOGETHER) in asked
+    assert len(asked) == len(set(asked)) <= 4
+
+
+def test_tiles_that_are_exported_are_those_of_the_ledger(grown: Grown) -> None:
+    peaks, tiles = Peaks(), Tiles()
+    full = dict(pair for leaf in LEAVES for pair in tiles.add(peaks.append(leaf)))
+    assert full == {tile_path(tile.level, tile.number): tile.data for tile in grown.tiles.values()}
+    above = b"".join(tile.root for tile in grown.tiles.values())
+    assert dict(tiles.rest()) == {"0/003.p/5": b"".join(LEAVES[3 * WIDTH :]), "1/000.p/3": above}
+
+
+@pytest.mark.parametrize(
+    ("number", "path"),
+    [(0, "0/000"), (999, "0/999"), (1000, "0/x001/000"), (1_234_067, "0/x001/x234/067")],  # the last is C2SP's own
+)
+def test_tiles_have_the_paths_of_the_specification(number: int, path: str) -> None:
+    assert tile_path(0, number) == path
+    assert tile_path(1, number, 7) == f"1{path[1:]}.p/7"

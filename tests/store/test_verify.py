@@ -1,6 +1,5 @@
 """Verification: whoever changes the file with DuckDB itself, in whatever place, is found out and the event named."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from store.ledger import schema
 from store.ledger.ledger import Ledger
 from store.ledger.verify import REPORTED, Verification, verify
-from store.records.canonical import canonical, sha256
+from store.records.canonical import canonical, canonical_names, sha256
 from store.records.errors import BailiwickError, IntegrityError
 from store.records.kinds import Kind
 from store.records.labels import trusted
@@ -51,9 +50,15 @@ def verified(folder: Path) -> Verification:
         return verify(ledger)
 
 
-def stored_bytes(folder: Path, seq: int) -> bytes:
-    with Ledger.open(folder, read_only=True) as ledger, ledger.reader.cursor() as cursor:
-        return bytes(cursor.execute("SELECT bytes FROM events WHERE seq = ?", [seq]).fetchall()[0][0])
+def forge(folder: Path, seq: int, **fields: object) -> None:
+    """Change an event, and its hash with it."""
+    with Ledger.open(folder, read_only=True) as ledger:
+        event = ledger.reader.event(seq)
+    body = event.json() | fields
+    digest = sha256(canonical_names(body))
+    shown = {name: canonical_names(value).decode() if name == "labels" else value for name, value in fields.items()}
+    changes = ", ".join(f'"{name}" = ?' for name in shown)
+    tamper(folder, f"UPDATE events SET {changes}, hash = ? WHERE seq = ?", values=(*shown.values(), digest, seq))
 
 
 def names(found: Verification, seq: int) -> bool:
@@ -78,20 +83,8 @@ def test_verification_works_beside_a_writer(ledger, draft) -> None:
     assert verify(ledger).events == 51
 
 
-@pytest.mark.parametrize("seq", range(1, EVENTS + 1))
-def test_one_byte_of_any_event_is_found(written: Path, seq: int) -> None:
-    data = stored_bytes(written, seq)
-    for place in range(seq, len(data), len(data) // 4):
-        changed = bytearray(data)
-        changed[place] ^= 1
-        tamper(written, "UPDATE events SET bytes = ? WHERE seq = ?", values=(bytes(changed), seq))
-        assert names(verified(written), seq), place
-    tamper(written, "UPDATE events SET bytes = ? WHERE seq = ?", values=(data, seq))
-    assert verified(written).ok
-
-
 @pytest.mark.parametrize("column", [*schema.FIELDS, "hash"])
-def test_one_projected_column_is_found(written: Path, column: str) -> None:
+def test_one_changed_column_is_found(written: Path, column: str) -> None:
     kind = schema.EVENT_COLUMNS[column]
     change = {
         "BIGINT": f'"{column}" + 1000',
@@ -101,8 +94,6 @@ def test_one_projected_column_is_found(written: Path, column: str) -> None:
     tamper(written, f'UPDATE events SET "{column}" = {change[kind]} WHERE seq = 4')
     found = verified(written)
     assert names(found, 1004 if column == "seq" else 4), found.problems
-    if column not in {"hash", "seq"}:
-        assert any(f"another {column} in its column" in problem for problem in found.problems)
 
 
 def test_labels_taken_away_are_found(written: Path) -> None:
@@ -110,28 +101,9 @@ def test_labels_taken_away_are_found(written: Path) -> None:
     assert names(verified(written), 2)
 
 
-def test_a_forger_who_mends_hash_and_columns_breaks_the_chain(written: Path) -> None:
-    body = json.loads(stored_bytes(written, 1))
-    body["decision"] = "allow"
-    data = canonical(body)
-    change = "UPDATE events SET bytes = ?, hash = ?, decision = 'allow' WHERE seq = 1"
-    tamper(written, change, values=(data, sha256(data)))
-    assert verified(written).problems == (
-        "event 3 does not chain to event 1, the same actor's last: one of them, or one between, was changed",
-        "the checkpoint of 3 events signed other events than those that are there",
-    )
-
-
-def test_a_deleted_event_is_found(written: Path) -> None:
-    tamper(written, "DELETE FROM events WHERE seq = 3")
-    found = verified(written)
-    assert "event 4 follows event 2: event 3 is missing" in found.problems
-    assert found.events == EVENTS - 1
-
-
 def test_a_deleted_beginning_is_found(written: Path) -> None:
     tamper(written, "DELETE FROM events WHERE seq < 4")
-    assert "event 4 follows event 0: events 1 to 3 are missing" in verified(written).problems
+    assert "event 4 follows event 0: events 1 to 3 were deleted" in verified(written).problems
 
 
 def test_a_deleted_end_with_a_payload_is_found_by_what_it_leaves(written: Path) -> None:
@@ -139,45 +111,19 @@ def test_a_deleted_end_with_a_payload_is_found_by_what_it_leaves(written: Path) 
     assert any("belongs to no event" in problem for problem in verified(written).problems)
 
 
-def test_an_inserted_event_is_found(written: Path) -> None:
-    body = json.loads(stored_bytes(written, 6)) | {"seq": 7, "decision": "allow"}
-    data = canonical(body)
-    forged = "7 AS seq, 'allow' AS decision, ? AS hash, ? AS bytes"
-    change = f"INSERT INTO events SELECT * REPLACE ({forged}) FROM events WHERE seq = 6"
-    tamper(written, change, values=(sha256(data), data))
-    assert names(verified(written), 7)
-
-
-def test_a_repeated_event_is_found_in_a_table_that_lost_its_key(written: Path) -> None:
-    tamper(
-        written,
-        "CREATE TABLE copied AS FROM events",
-        "DROP TABLE events",
-        "ALTER TABLE copied RENAME TO events",
-        "INSERT INTO events FROM events WHERE seq = 2",
-    )
-    found = verified(written)
-    assert "event 2 is there 2 times" in found.problems
-
-
-def test_reordered_events_are_found(written: Path) -> None:
-    swap = "UPDATE events SET seq = CASE seq WHEN 102 THEN 3 ELSE 2 END WHERE seq > 100"
-    tamper(written, "UPDATE events SET seq = seq + 100 WHERE seq IN (2, 3)", swap)
-    found = verified(written)
-    assert names(found, 2)
-    assert names(found, 3)
-
-
-def test_a_swapped_payload_is_found(written: Path) -> None:
-    with Ledger.open(written, read_only=True) as ledger:
-        first, second, *_ = (event for event in ledger.events() if event.payload)
-    data = "(SELECT data FROM payloads WHERE id = ?)"
-    change = f"UPDATE payloads SET data = {data}, size = (SELECT size FROM payloads WHERE id = ?) WHERE id = ?"
-    tamper(written, change, values=(second.payload, second.payload, first.payload))
-    expected = f"event {first.seq}: payload {first.payload} is not what was recorded under this id"
-    assert verified(written).problems == (expected,)
-    with Ledger.open(written, read_only=True) as ledger, pytest.raises(IntegrityError, match="not what was recorded"):
-        ledger.payload(first.payload)
+@pytest.mark.parametrize(
+    "made",
+    [
+        ["CREATE TABLE copied AS FROM events", "DROP TABLE events", "ALTER TABLE copied RENAME TO events"],
+        ["ALTER TABLE events ALTER principal DROP NOT NULL", "UPDATE events SET principal = NULL WHERE seq = 2"],
+        ["ALTER TABLE events ALTER hash DROP NOT NULL"],
+    ],
+)
+def test_a_table_that_lost_its_keys_or_may_have_gaps_is_refused(written: Path, made: list[str]) -> None:
+    tamper(written, *made)
+    for read_only in (True, False):
+        with pytest.raises(IntegrityError, match="not one that this version writes"):
+            Ledger.open(written, read_only=read_only)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +133,7 @@ def test_a_swapped_payload_is_found(written: Path) -> None:
         ("UPDATE payloads SET size = size + 1 WHERE id = ?", "has another size"),
         ("UPDATE payloads SET data = 'junk'::BLOB WHERE id = ?", "payload"),
         ("UPDATE payloads SET tenant = 'other' WHERE id = ?", "is another tenant's"),
+        ("UPDATE payloads SET place = place + 1 WHERE id = ?", "stands in another's place"),
         ("UPDATE payloads SET size = 1000000000000 WHERE id = ?", "has another size"),
     ],
 )
@@ -199,55 +146,57 @@ def test_a_damaged_payload_is_found(written: Path, change: str, says: str) -> No
 
 
 def test_a_payload_without_an_event_is_found(written: Path) -> None:
-    tamper(written, "INSERT INTO payloads VALUES (repeat('0', 64), 'acme', '', 1, 'x'::BLOB)")
+    tamper(written, "INSERT INTO payloads VALUES (repeat('0', 64), 'acme', '', 1, 'x'::BLOB, 0)")
     assert any("belongs to no event" in problem for problem in verified(written).problems)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"schema": 99},
-        {"labels": {"tenant": "acme"}},
-        {"seq": "2"},
-        {"epoch": None},
-        {"unknown": 1},
-        {"cause": 7},
-        {"epoch": 0},
-        {"labels": []},
-    ],
-)
-def test_bytes_that_are_no_event_of_ours_are_found(written: Path, change: dict[str, object]) -> None:
-    data = canonical(json.loads(stored_bytes(written, 2)) | change)
-    tamper(written, "UPDATE events SET bytes = ?, hash = ? WHERE seq = 2", values=(data, sha256(data)))
-    assert names(verified(written), 2)
 
 
 @pytest.mark.parametrize(
     ("column", "value"),
     [
+        ("schema", 99),
+        ("cause", 7),
+        ("epoch", 0),
         ("tokens", 2**60),
         ("tokens", -(2**53)),
+        ("tokens", -1),
+        ("step", "\x1b"),
+        ("step", "two\nlines"),
+        ("payload", "\x00"),
+        ("run", "x" * 513),
+        ("time", "infinity"),
+        ("time", "12345-01-01 00:00:00"),
+        ("labels", {"tenant": "a\tb"}),
         ("labels", {"tenant": "acme"}),
+        ("labels", []),
         ("labels", {"tenant": 1.0}),
     ],
 )
-def test_what_is_no_event_is_found_though_bytes_and_column_agree(written: Path, column: str, value: object) -> None:
-    body = json.loads(stored_bytes(written, 2)) | {column: value}
-    data = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    shown = json.dumps(value, sort_keys=True, separators=(",", ":")) if column == "labels" else value
-    change = f'UPDATE events SET bytes = ?, hash = ?, "{column}" = ? WHERE seq = 2'
-    tamper(written, change, values=(data, sha256(data), shown))
+def test_what_is_no_event_of_ours_is_found_though_its_hash_fits(written: Path, column: str, value: object) -> None:
+    forge(written, 2, **{column: value})
     assert names(verified(written), 2)
 
 
-def test_bytes_with_spaces_are_found(written: Path) -> None:
-    data = json.dumps(json.loads(stored_bytes(written, 2))).encode()
-    tamper(written, "UPDATE events SET bytes = ?, hash = ? WHERE seq = 2", values=(data, sha256(data)))
-    assert "event 2 has bytes that are not canonical" in verified(written).problems
+@pytest.mark.parametrize(("column", "value"), [("step", "\x1b"), ("payload", "\x0b"), ("time", "infinity")])
+def test_what_is_no_event_is_never_signed(folder: Path, draft, column: str, value: str) -> None:
+    with Ledger.open(folder) as ledger:
+        for _ in range(3):
+            ledger.append(draft())
+    tamper(folder, "DELETE FROM checkpoints")
+    forge(folder, 3, **{column: value})
+    with pytest.raises(IntegrityError, match="event 3 is not"):
+        Ledger.open(folder)
+    with Ledger.open(folder, read_only=True) as ledger:
+        assert names(verify(ledger), 3)
+        assert ledger.reader.checkpoint() is None
+
+
+def test_labels_that_are_not_canonical_are_found(written: Path) -> None:
+    tamper(written, "UPDATE events SET labels = replace(labels, ',', ', ') WHERE seq = 2")
+    assert "event 2 is no event: its fields are not what an event has" in verified(written).problems
 
 
 def test_a_changed_event_is_not_read(written: Path) -> None:
-    tamper(written, "UPDATE events SET bytes = 'x'::BLOB WHERE seq = 2")
+    tamper(written, "UPDATE events SET decision = 'x' WHERE seq = 2")
     with Ledger.open(written, read_only=True) as ledger, pytest.raises(IntegrityError, match="event 2 is not"):
         ledger.events()
 
@@ -284,7 +233,7 @@ def test_many_problems_are_counted_and_not_all_named(folder: Path, draft) -> Non
     tamper(folder, "UPDATE events SET decision = 'allow'")
     found = verified(folder)
     assert len(found.problems) == REPORTED + 1
-    assert found.problems[-1] == "and 50 more"
+    assert found.problems[-1] == "and 52 more"  # with the tree and what the checkpoint signed
 
 
 def test_labels_of_the_fixture_are_columns(written: Path) -> None:
