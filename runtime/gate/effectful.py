@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from runtime.crashpoints import CrashPoint, reach
 from runtime.gate.call import Gate, ToolCall, ToolResult, is_reference
-from runtime.gate.decision import Judge
 from runtime.gate.halt import Halt
 from runtime.gate.host import Host
 from runtime.gate.labelled import result_labels
@@ -31,6 +30,8 @@ PATIENCE_S = (0.1, 0.4, 1.0, 2.0, 4.0, 8.0)
 """Pauses between attempts to learn more, in seconds: time for a tool host to start anew, and for an effect that is
 still under way to end."""
 
+AGAIN = "called again under the same key"
+
 
 class Effectful(Gate):
     """Reads go straight to the host; everything else leaves an intent before and an outcome after.
@@ -42,7 +43,6 @@ class Effectful(Gate):
         self,
         host: Host,
         recorder: Recorder,
-        judge: Judge,
         records: Mapping[str, ToolRecord],
         epoch: int,
         patience_s: tuple[float, ...] = PATIENCE_S,
@@ -50,7 +50,6 @@ class Effectful(Gate):
     ) -> None:
         self._host = host
         self._recorder = recorder
-        self._judge = judge
         self._records = records
         self._epoch = epoch
         self._patience_s = patience_s
@@ -58,17 +57,21 @@ class Effectful(Gate):
         self._open: dict[tuple[str, str], Event] = {}
         self._done: set[tuple[str, str]] = set()
         self._busy: set[tuple[str, str]] = set()
+        self._doubted: set[tuple[str, str]] = set()
 
     def replay(self, events: Iterable[Event]) -> None:
         """Learn from the ledger which effects have an intent, which of those an outcome, and which did not happen."""
         for event in events:
             if event.kind == Kind.EFFECT_INTENT:
                 self._open[event.run, event.step] = event
+            elif event.kind == Kind.EFFECT_IN_DOUBT:
+                self._doubted.add((event.run, event.step))
             elif event.kind == Kind.EFFECT_OUTCOME:
                 self._open.pop((event.run, event.step), None)
                 self._done.add((event.run, event.step))
             elif event.kind == Kind.EFFECT_SETTLED and event.decision == "not":
                 self._open.pop((event.run, event.step), None)
+                self._doubted.discard((event.run, event.step))
 
     def open_intents(self, run: str) -> list[Event]:
         """The intents of a run that have no outcome, in order: under way, or in doubt."""
@@ -77,6 +80,7 @@ class Effectful(Gate):
     def forget(self, run: str) -> None:
         """Drop what is known of a run that has ended, but for effects without an outcome."""
         self._done = {place for place in self._done if place[0] != run}
+        self._doubted = {place for place in self._doubted if place[0] != run or place in self._open}
 
     def intent_of(self, run: str, step: str) -> Event | None:
         """The intent at this place that has no outcome yet."""
@@ -105,7 +109,7 @@ class Effectful(Gate):
             reach(CrashPoint.BEFORE_INTENT)
             intent = await self._intend(call)
             reach(CrashPoint.AFTER_INTENT)
-            return await self._carry_out(call, intent)
+            return await self._carry_out(call, intent, [])
         finally:
             self._busy.discard(place)
 
@@ -123,32 +127,41 @@ class Effectful(Gate):
             raise ReplayMismatch("the intent on record is for another call", f"run {call.run}, step {call.step}")
         if intent.tool_digest != call.record.digest:
             raise await self._in_doubt(call, intent, "the tool has changed since the intent")
-        found = await self._find(call, intent)
+        learnt = [f"the outcome of the call was not on record in epoch {self._epoch}"]
+        found = await self._find(call, intent, learnt)
         if found is None:
-            return await self._carry_out(call, intent)
-        return await self._close(call, intent, found)
+            return await self._carry_out(call, intent, learnt)
+        return await self._close(call, intent, found, learnt)
 
-    async def _carry_out(self, call: ToolCall, intent: Event) -> ToolResult:
-        """Call until there is an outcome; between two calls the tool says that the first did not happen."""
+    async def _carry_out(self, call: ToolCall, intent: Event, learnt: list[str]) -> ToolResult:
+        """Call until there is an outcome; between two calls the tool says that the first did not happen.
+
+        `learnt` says what became of earlier calls under this intent, in words; it is added to, and recorded with the
+        outcome, for a call that was made again must be told from one that was not.
+        """
         for pause in (*self._patience_s, None):
+            if learnt:
+                learnt.append(AGAIN)
             try:
                 outcome: Outcome | None = await self._send(call, call.record, call.arguments, call.key)
             except BadArguments as error:
                 outcome = Outcome(str(error), error=True)  # it never left, and never will
-            except LOST:
-                outcome = await self._find(call, intent)
+            except LOST as error:
+                learnt.append(f"the call brought no answer ({type(error).__name__})")
+                outcome = await self._find(call, intent, learnt)
             if outcome is not None:
                 reach(CrashPoint.AFTER_CALL)
-                return await self._close(call, intent, outcome)
+                return await self._close(call, intent, outcome, learnt)
             if pause is not None:
                 await asyncio.sleep(pause)
                 self._halt.check(call)
         if call.record.reconcile:
             # The last word was the tool's own: it did not happen. That is an outcome, and no doubt.
-            return await self._close(call, intent, Outcome("the call never got through, and had no effect", error=True))
+            lost = Outcome("the call never got through, and had no effect", error=True)
+            return await self._close(call, intent, lost, learnt)
         raise await self._in_doubt(call, intent, "the tool was lost again and again")
 
-    async def _find(self, call: ToolCall, intent: Event) -> Outcome | None:
+    async def _find(self, call: ToolCall, intent: Event, learnt: list[str]) -> Outcome | None:
         """What became of the call: its outcome, or None if it may be made again. Raises InDoubt if nobody knows.
 
         Asking is part of the effect that policy let through: the record that names whom to ask is what was approved.
@@ -156,6 +169,7 @@ class Effectful(Gate):
         record = self._records.get(call.record.reconcile)
         if record is None:
             if call.record.key_argument:
+                learnt.append("no tool can be asked what became of it")
                 return None
             raise await self._in_doubt(call, intent, "the tool cannot be asked and takes no key")
         question: dict[str, Json] = {_key_name(call.record, record): call.key}
@@ -167,10 +181,9 @@ class Effectful(Gate):
                     await asyncio.sleep(pause)
                 continue
             happened = _happened(answer)
-            if happened == "no":
-                return None
-            if happened == "yes":
-                return Outcome(answer.value.get("result"))
+            if happened in ("yes", "no"):
+                learnt.append(f"{record.name} was asked: it {'happened' if happened == 'yes' else 'did not happen'}")
+                return Outcome(answer.value.get("result")) if happened == "yes" else None
             if happened == "nonsense":
                 raise await self._in_doubt(call, intent, "the tool's answer about it makes no sense")
             if pause is not None:
@@ -184,19 +197,20 @@ class Effectful(Gate):
         payload = {
             "key": call.key,
             "arguments": call.arguments,
-            "approver": call.approval.approver if call.suspended_by and call.approval else "",
+            "approvers": sorted({each.approver for each in call.approvals}) if call.suspended_by else [],
             "approved_by_policies": list(call.suspended_by),
         }
         intent = await self._append(call, Kind.EFFECT_INTENT, payload)
         self._open[call.run, call.step] = intent
         return intent
 
-    async def _close(self, call: ToolCall, intent: Event, outcome: Outcome) -> ToolResult:
-        """Record the outcome; only then is there a result."""
+    async def _close(self, call: ToolCall, intent: Event, outcome: Outcome, learnt: list[str]) -> ToolResult:
+        """Record the outcome, and how it was learnt if not by the first call; only then is there a result."""
+        told: dict[str, Json] = {"learnt": list(learnt)} if learnt else {}
         await self._append(
             call,
             Kind.EFFECT_OUTCOME,
-            {"key": call.key, "value": outcome.value, "error": outcome.error},
+            {"key": call.key, "value": outcome.value, "error": outcome.error, **told},
             cause=intent.seq,
             decision="error" if outcome.error else "done",
             labels=result_labels(call, outcome.error),
@@ -207,8 +221,11 @@ class Effectful(Gate):
         return _result(call, outcome)
 
     async def _in_doubt(self, call: ToolCall, intent: Event, why: str) -> InDoubt:
-        """The error to raise, once it is on record. The intent stays open: a later run may find out."""
-        await self._append(call, Kind.EFFECT_IN_DOUBT, {"key": call.key, "why": why}, cause=intent.seq)
+        """The error to raise, once it is on record. The intent stays open: a later run may find out. That nobody knows
+        is said once of an intent."""
+        if (call.run, call.step) not in self._doubted:
+            await self._append(call, Kind.EFFECT_IN_DOUBT, {"key": call.key, "why": why}, cause=intent.seq)
+            self._doubted.add((call.run, call.step))
         return InDoubt(
             f"nobody knows whether {call.record.name} happened: {why}",
             f"run {call.run}, step {call.step}",
@@ -217,7 +234,7 @@ class Effectful(Gate):
 
     async def _append(self, call: ToolCall, kind: Kind, payload: Json, **fields: Any) -> Event:
         """Append an event of this effect and wait until it is on disk."""
-        common = {"fingerprint": fingerprint(call), "policy_digest": self._judge.digest}
+        common = {"fingerprint": fingerprint(call), "policy_digest": call.judged}
         pending = self._recorder.append(draft(call, kind, **(common | fields)), payload)
         await pending.durable()
         return pending.event

@@ -5,10 +5,10 @@ from dataclasses import replace
 from runtime.gate.call import Gate, ToolCall, ToolResult
 from runtime.gate.decision import Decision, Judge
 from runtime.gate.errors import Suspended
-from runtime.gate.recorder import Recorder, draft, fingerprint
+from runtime.gate.recorder import Recorder, fingerprint, ruling
+from runtime.gate.terms import ONE
 from store.records.canonical import Json
 from store.records.errors import Denied
-from store.records.kinds import Kind
 
 
 class Governed(Gate):
@@ -24,8 +24,8 @@ class Governed(Gate):
         return await self._inner.call(self.judge(call))
 
     def judge(self, call: ToolCall) -> ToolCall:
-        """The call with `suspended_by` as policy says it now, whatever it said before; records the ruling, which is
-        what the rest follows from.
+        """The call with `suspended_by` and `terms` as policy says them now, whatever they were before; records the
+        ruling, which is what the rest follows from.
 
         Raises Denied, or Suspended if policy wants a person's word and the call carries none. Whether the word it
         carries is the right one is for the next wrapper.
@@ -36,34 +36,30 @@ class Governed(Gate):
             self._record(call, Decision("deny", (), self._judge.digest, ("the arguments are not JSON",)), "", None)
             raise
         decision = self._judge.decide(call)
-        call = replace(call, cause=self._record(call, decision, arguments, call.arguments))
+        cause = self._record(call, decision, arguments, call.arguments)
+        call = replace(call, cause=cause, judged=decision.policy_digest)
         if decision.effect == "allow":
-            return replace(call, suspended_by=())
+            return replace(call, suspended_by=(), terms=ONE)
         if decision.effect == "suspend":
-            if call.approval is None:
-                raise Suspended(call, call.binding(decision.policy_digest), decision.policies)
-            return replace(call, suspended_by=decision.policies)
+            call = replace(call, suspended_by=decision.policies, terms=decision.terms)
+            if not call.approvals:
+                raise Suspended(call, call.binding(decision.policy_digest))
+            return call
         raise _denied(call, decision)
 
     def _record(self, call: ToolCall, decision: Decision, arguments_digest: str, arguments: Json) -> int:
         """Put a ruling on record; the number of its event."""
-        pending = self._recorder.append(
-            draft(
-                call,
-                Kind.DECISION,
-                decision=decision.effect,
-                policy_digest=decision.policy_digest,
-                fingerprint=arguments_digest,
-            ),
-            {
-                "by": "policy",
-                "policies": list(decision.policies),
-                "errors": list(decision.errors),
-                "arguments": arguments,
-                "reviewed": call.reviewed,
-            },
-        )
-        return pending.event.seq
+        payload: Json = {
+            "by": "policy",
+            "policies": list(decision.policies),
+            "errors": list(decision.errors),
+            "user": call.principal.user.json(),
+            "arguments": arguments,
+            "reviewed": call.reviewed,
+            "origins": [origin.json() for origin in call.origins],
+        }
+        facts = {"policy_digest": decision.policy_digest, "fingerprint": arguments_digest}
+        return ruling(self._recorder, call, payload, decision=decision.effect, **facts)
 
 
 def _denied(call: ToolCall, decision: Decision) -> Denied:

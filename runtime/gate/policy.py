@@ -17,6 +17,7 @@ from runtime.gate.inventory import Inventory
 from runtime.gate.policy_files import PolicyFile, policy_files, statements
 from runtime.gate.policy_schema import context, entities, resource, schema, uid
 from runtime.gate.rules import Finding, Rule, rule
+from runtime.gate.terms import Terms
 from store.records.canonical import Json, digest
 from store.records.errors import SettingsError
 from store.records.identity import Principal
@@ -37,12 +38,18 @@ class Policy:
         self._schema = cedarpy.Schema.from_json_str(json.dumps(described))
         self._all = _policy_set(rules)
         self._without_approvals = _policy_set([each for each in rules if not each.approval])
-        self._approvals = frozenset(each.name for each in rules if each.approval)
+        self._approvals = {each.name: each.terms for each in rules if each.approval}
+        self._why = {each.name: each.reason or each.text for each in rules}
         self._tools = {record.name: record.digest for record in records}
         self._inventory = inventory
+        self.rules = tuple(rules)
+        self.files = tuple(files)
+        self.records = tuple(records)
         self._entities: dict[Principal, cedarpy.Entities] = {}
         self.policy_names = tuple(sorted(each.name for each in rules))
-        self._digest = digest({"policies": [[Path(file.path).name, file.text] for file in files], "schema": described})
+        texts = [[Path(file.path).name, file.text] for file in files]
+        objects = {kind: list(names) for kind, names in inventory.objects.items()}
+        self._digest = digest({"policies": texts, "schema": described, "inventory": objects})
 
     @classmethod
     def load(
@@ -56,9 +63,21 @@ class Policy:
         Raises SettingsError, naming file and line, if one cannot be read, does not parse, has no name or another's,
         does not fit the schema, or forbids a tool that is not there and that no permit names.
         """
+        return cls.of(policy_files(source), records, inventory)
+
+    @classmethod
+    def of(
+        cls,
+        files: Sequence[PolicyFile],
+        records: Iterable[ToolRecord],
+        inventory: Inventory | None = None,
+        *,
+        more_tools: bool = False,
+    ) -> "Policy":
+        """The policies in texts that have been read. Raises SettingsError as `load`; with `more_tools`, for which these
+        are not all the tools that there are, also a forbid may name another."""
         records, inventory = list(records), inventory or Inventory()
-        files = policy_files(source)
-        rules, findings = examine(files, records, inventory)
+        rules, findings = examine(files, records, inventory, more_tools=more_tools)
         for finding in findings:
             if finding.problem:
                 raise finding.error()
@@ -66,48 +85,64 @@ class Policy:
 
     @property
     def digest(self) -> str:
-        """The hex SHA-256 of the policies' text and the schema: the version that approvals bind to."""
+        """The hex SHA-256 of the policies' text, the schema and the inventory: the version that approvals bind to."""
         return self._digest
+
+    @property
+    def inventory(self) -> Inventory:
+        """The objects that calls may act on, as this version knows them."""
+        return self._inventory
+
+    def why(self, policy: str) -> str:
+        """As Judge.why. Raises KeyError for a name that no policy of this version has."""
+        return self._why[policy]
 
     def decide(self, call: ToolCall) -> Decision:
         """The ruling on a call. Never raises: whatever goes wrong denies, and is told in `errors`."""
         try:
-            if self._tools.get(call.record.name) != call.record.digest:
-                raise ValueError(f"{call.record.name} is not the tool that the policies were loaded for")
-            rulings = self._rulings(call)
+            rulings = [ruling for _, ruling in self.parts(call)]
         except Exception as error:
             return Decision("deny", (), self._digest, (f"{type(error).__name__}: {error}",))
         effect = max((each.effect for each in rulings), key=_SEVERITY.__getitem__)
         decisive = [each for each in rulings if each.effect == effect]
-        return Decision(
-            effect,
-            tuple(sorted({name for each in decisive for name in each.policies})),
-            self._digest,
-            tuple(error for each in decisive for error in each.errors),
-        )
+        policies = tuple(sorted({name for each in decisive for name in each.policies}))
+        errors = tuple(error for each in decisive for error in each.errors)
+        asked = [self._approvals[name] for name in policies] if effect == "suspend" else []
+        return Decision(effect, policies, self._digest, errors, Terms.strictest(asked))
 
-    def _rulings(self, call: ToolCall) -> list[Decision]:
-        """One ruling with the user as principal, one with the agent, in one and the same context."""
+    def parts(self, call: ToolCall) -> list[tuple[str, Decision]]:
+        """What a decision is made of: the ruling with the user as principal, and the one with the agent, in one and the
+        same context; each with its principal's type. Raises ValueError for a call that cannot be judged."""
+        if self._tools.get(call.record.name) != call.record.digest:
+            raise ValueError(f"{call.record.name} is not the tool that the policies were loaded for")
         known = self._entities_of(call.principal)
         common = {
             "action": uid("Action", call.record.name),
             "resource": resource(call, self._inventory),
             "context": json.dumps(context(call)),
         }
-        principals = uid("User", call.principal.user.name), uid("Agent", call.principal.agent.name)
-        return [self._ruling({"principal": each, **common}, known) for each in principals]
+        user, agent = uid("User", call.principal.user.name), uid("Agent", call.principal.agent.name)
+        # Action, resource and context are the same for both: that they fit the schema is found out once.
+        return [
+            ("User", self._ruling({"principal": user, **common}, known, self._schema)),
+            ("Agent", self._ruling({"principal": agent, **common}, known, None)),
+        ]
 
-    def _ruling(self, request: Json, known: cedarpy.Entities) -> Decision:
+    def _ruling(self, request: Json, known: cedarpy.Entities, schema: cedarpy.Schema | None) -> Decision:
         """Suspend only what would be allowed if there were no approval policies; Cedar reports a forbid alike whether
         or not anything permits, hence the second question."""
-        first = self._ask(request, self._all, known)
-        if first.effect == "allow" or first.errors or not self._approvals.issuperset(first.policies or ("",)):
+        first = self._ask(request, self._all, known, schema)
+        if first.effect == "allow" or first.errors or not self._approvals.keys() >= set(first.policies or ("",)):
             return first
-        second = self._ask(request, self._without_approvals, known)
+        second = self._ask(request, self._without_approvals, known, None)
         return Decision("suspend", first.policies, self._digest) if second.effect == "allow" else second
 
-    def _ask(self, request: Json, policies: cedarpy.PolicySet, known: cedarpy.Entities) -> Decision:
-        answer = cedarpy.is_authorized(request, policies, known, self._schema)
+    def _ask(
+        self, request: Json, policies: cedarpy.PolicySet, known: cedarpy.Entities, schema: cedarpy.Schema | None
+    ) -> Decision:
+        """The engine's answer. With a schema a request that does not fit it is an error; `known` has the actions and
+        their groups in any case."""
+        answer = cedarpy.is_authorized(request, policies, known, schema)
         errors = tuple(answer.diagnostics.errors)
         if answer.decision is cedarpy.Decision.NoDecision and not errors:
             errors = ("the engine came to no decision",)
@@ -127,11 +162,16 @@ class Policy:
 
 
 def examine(
-    files: Sequence[PolicyFile], records: Sequence[ToolRecord] | None, inventory: Inventory
+    files: Sequence[PolicyFile],
+    records: Sequence[ToolRecord] | None,
+    inventory: Inventory,
+    *,
+    more_tools: bool = False,
 ) -> tuple[list[Rule], list[Finding]]:
     """Every rule that can be read; and the findings: what cannot be read first, then one for each rule.
 
-    With `records` None no tools are known: then every tool that a policy names is taken to exist, with no arguments.
+    With `records` None no tools are known; then, and with `more_tools`, every other tool that a policy names is taken
+    to exist, with no arguments.
     """
     rules: list[Rule] = []
     problems: list[Finding] = []
@@ -151,14 +191,16 @@ def examine(
     if not rules and not problems:
         what = "there is no policy in it"
         problems.append(Finding(files[0].path, problem=what, do="write one, or use a shipped set"))
-    return rules, [*problems, *_fitted(rules, records, inventory)]
+    return rules, [*problems, *_fitted(rules, records, inventory, more_tools or records is None)]
 
 
-def _fitted(rules: list[Rule], records: Sequence[ToolRecord] | None, inventory: Inventory) -> Iterable[Finding]:
+def _fitted(
+    rules: list[Rule], records: Sequence[ToolRecord] | None, inventory: Inventory, more_tools: bool
+) -> Iterable[Finding]:
     """A finding for each rule: fine, or how it does not fit its fellows, the tools and the schema."""
     described = cedarpy.Schema.from_json_str(json.dumps(_schema(rules, records or (), inventory)))
     permitted = {action for each in rules if each.effect == "permit" for action in each.actions}
-    tools = None if records is None else {record.name for record in records} | permitted
+    tools = None if more_tools else {record.name for record in records or ()} | permitted
     taken: Mapping[str, str] = {}
     for each in rules:
         problem, do = "", "correct it"

@@ -11,6 +11,8 @@ from runtime.folders import only_ours
 from store.records.errors import SettingsError
 
 SETS = ("strict", "lab")
+SHEETS = (".test.toml", ".test.json")
+"""How the names of files with a set's own tests end."""
 _SHIPPED = Path(__file__).parent / "policies"
 
 
@@ -42,6 +44,20 @@ def policy_files(source: str | Path | Sequence[Path]) -> tuple[PolicyFile, ...]:
     if not source:
         raise SettingsError("no policy files were given", do=f"name a set ({', '.join(SETS)}), a folder or files")
     return tuple(_read(path) for path in sorted(source))
+
+
+def sheet_files(source: str | Path) -> tuple[PolicyFile, ...]:
+    """The files with a set's own tests, sorted by path: all beside the policies of a shipped set or folder; beside a
+    single file, those of its name. Raises SettingsError as `policy_files`."""
+    if source in SETS:
+        return tuple(_read(path) for path in _sheets(_SHIPPED / source))
+    path = Path(source)
+    folder, beginning = (path, "") if path.is_dir() else (path.parent, f"{path.name.removesuffix('.cedar')}.")
+    return tuple(_read(only_ours(each)) for each in _sheets(folder) if each.name.startswith(beginning))
+
+
+def _sheets(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.test.*") if path.name.endswith(SHEETS))
 
 
 def statements(file: PolicyFile) -> Iterator[Statement]:

@@ -24,6 +24,9 @@ _CONTEXT = {
     "irreversible": _BOOL,
     "reviewed": _BOOL,
     "integrity": _STRING,  # "trusted" or "untrusted", of everything that led to the call
+    "vouched": _BOOL,  # each consequential argument is trusted, and there is one; of a local read, false
+    "planned": _BOOL,  # it is a step of a frozen plan, which was written from trusted input only
+    "untrusted_arguments": _STRINGS,  # names of the consequential arguments that are not
     "classification": _LONG,  # 0 public, 1 internal, 2 confidential, 3 restricted
     "sources": _STRINGS,
     "scopes": _STRINGS,  # that the tool asks for
@@ -104,6 +107,9 @@ def context(call: ToolCall) -> Json:
         "irreversible": record.irreversible,
         "reviewed": call.reviewed,
         "integrity": labels.integrity.name.lower(),
+        "vouched": call.vouched,
+        "planned": call.placed is not None,
+        "untrusted_arguments": [origin.argument for origin in call.origins if not origin.trusted],
         "classification": int(labels.classification),
         "sources": list(labels.sources),
         "scopes": list(record.scopes),

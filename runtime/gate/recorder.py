@@ -1,5 +1,7 @@
 """How the gate writes to the ledger: the two methods it needs, and the draft of an event about a call."""
 
+from dataclasses import fields as fields_of
+from operator import attrgetter
 from typing import Any, Protocol
 
 from runtime.gate.call import ToolCall
@@ -7,6 +9,9 @@ from store.records.canonical import Json, digest
 from store.records.errors import Denied
 from store.records.event import Draft, Event
 from store.records.kinds import Kind
+
+_words = attrgetter(*(field.name for field in fields_of(Draft)))
+"""All that a draft says, of the draft or of its event."""
 
 
 class Pending(Protocol):
@@ -37,6 +42,15 @@ def fingerprint(call: ToolCall) -> str:
         return digest(call.arguments)
     except (ValueError, TypeError, RecursionError):
         raise Denied(f"the arguments of {call.record.name} are not plain JSON", f"step {call.step}") from None
+
+
+def ruling(recorder: Recorder, call: ToolCall, payload: Json, **fields: Any) -> int:
+    """Put a ruling on a call on record, unless it is there word for word; the number of its event."""
+    drafted = draft(call, Kind.DECISION, **fields)
+    for event, said in call.rulings:
+        if _words(event) == _words(drafted) and said == payload:
+            return event.seq
+    return recorder.append(drafted, payload).event.seq
 
 
 def draft(call: ToolCall, kind: Kind, **fields: Any) -> Draft:

@@ -9,16 +9,24 @@ from dataclasses import dataclass, field
 
 from runtime.gate.policy_files import Statement
 from runtime.gate.policy_schema import READS, WRITES
+from runtime.gate.terms import ONE, Terms
 from store.records.canonical import Json
 from store.records.errors import SettingsError
 
 APPROVAL = "approval:"
+REASON_CHARS = 300
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,99}\Z")
+_APPROVERS = re.compile(r"[1-9]\Z")
+_KNOWN = {"id", "approvers", "distinct", "reason"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A policy. `name` is its @id, `body` its form as JSON, `actions` the tools that it names."""
+    """A policy. `name` is its @id, `body` its form as JSON, `actions` the tools that it names.
+
+    An approval policy says with @approvers("2") how many people must agree, and with @distinct("requester") that who
+    asked cannot be one of them: its `terms`. `reason` is what its @reason says.
+    """
 
     name: str
     effect: str
@@ -26,6 +34,8 @@ class Rule:
     text: str = field(repr=False)
     body: Json = field(repr=False)
     actions: frozenset[str] = frozenset()
+    terms: Terms = ONE
+    reason: str = ""
 
     @property
     def approval(self) -> bool:
@@ -63,8 +73,31 @@ def rule(statement: Statement, parsed: Json) -> Rule:
         raise SettingsError("a policy's @id is not a plain name", where, "use small letters, digits, and . _ : -")
     if name.startswith(APPROVAL) and body["effect"] != "forbid":
         raise SettingsError(f"{name} is a permit", where, "an approval policy must be a forbid")
+    terms, reason = _annotated(name, body["annotations"], where)
     actions = frozenset(_actions(body)) - {READS, WRITES}
-    return Rule(name, body["effect"], where, statement.text, body, actions)
+    return Rule(name, body["effect"], where, statement.text, body, actions, terms, reason)
+
+
+def _annotated(name: str, annotations: dict[str, str | None], where: str) -> tuple[Terms, str]:
+    """The terms and the reason in a policy's annotations. Raises SettingsError for one that nobody would read: a slip
+    must not have a call go through on fewer words than were meant."""
+    if unknown := sorted(annotations.keys() - _KNOWN):
+        raise SettingsError(
+            f"{name} has an annotation @{unknown[0]}", where, f"there are @{', @'.join(sorted(_KNOWN))}"
+        )
+    terms = annotations.keys() & {"approvers", "distinct"}
+    if terms and not name.startswith(APPROVAL):
+        raise SettingsError(f"{name} asks for no approval, and says from whom", where, f"begin its @id with {APPROVAL}")
+    approvers = annotations.get("approvers", "1") or ""
+    if not _APPROVERS.match(approvers):
+        raise SettingsError(f"the @approvers of {name} is no number of people", where, 'write "1" to "9"')
+    if "distinct" in annotations and annotations["distinct"] != "requester":
+        raise SettingsError(f"the @distinct of {name} is nobody", where, 'write @distinct("requester")')
+    reason = annotations.get("reason", "")
+    if "reason" in annotations and not (reason and reason.isprintable() and len(reason) <= REASON_CHARS):
+        what = f"the @reason of {name} is not one line of at most {REASON_CHARS} characters"
+        raise SettingsError(what, where, "say it shorter")
+    return Terms(int(approvers), "distinct" in annotations), reason or ""
 
 
 def _actions(body: Json) -> Iterator[str]:

@@ -13,6 +13,7 @@ from runtime.gate.call import ToolCall
 from runtime.gate.inventory import Inventory
 from runtime.gate.policy import Policy
 from store.ledger.ledger import Ledger
+from store.ledger.usage import allowed, charged, usage
 from store.records.canonical import Json
 from store.records.errors import ToolFailed
 from store.records.event import Draft, Event
@@ -175,11 +176,14 @@ def gatehouse(host: ToolHost, records: Mapping[str, ToolRecord], ledger: Ledger)
             "recorder": ledger,
             "budgets": Budgets(),
             "epoch": ledger.epoch,
-            "knows": {"bob"}.__contains__,
+            "knows": lambda name, _: name == "bob",
             "patience_s": (0.0, 0.0),
         } | changes
         house = build(judge=Policy.load(policy, known["records"], Inventory.services(SERVICES)), **known)
-        house.replay(ledger.events(limit=100_000))
+        begin = house.budgets.calendar.begin
+        used = usage(ledger.reader, begin("day"), begin("month"))
+        house.budgets.book(used, allowed(ledger.reader), charged(ledger.reader))
+        house.replay(ledger.reader.unsettled())
         return house
 
     return make

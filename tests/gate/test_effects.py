@@ -8,6 +8,7 @@ import pytest
 
 from runtime.gate.build import Gatehouse
 from runtime.gate.call import ToolCall
+from runtime.gate.effectful import AGAIN
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json
 from store.records.errors import InDoubt, ReplayMismatch
@@ -34,8 +35,9 @@ async def test_lost_after_the_effect_the_tool_says_that_it_happened(
     result = await house.call(call("ops.restart_service"))
     assert result.value == {"done": "as reconciled"}
     assert (world.attempts, world.effects) == (1, [("restart_service", "r1/1")])
-    ((outcome, _),) = recorded(Kind.EFFECT_OUTCOME)
+    ((outcome, payload),) = recorded(Kind.EFFECT_OUTCOME)
     assert outcome.decision == "done"
+    assert payload["learnt"][1:] == ["ops.effect_status was asked: it happened"]
 
 
 async def test_lost_before_the_effect_it_is_made_again_under_the_same_key(
@@ -44,7 +46,10 @@ async def test_lost_before_the_effect_it_is_made_again_under_the_same_key(
     world.lose_before = 2
     assert (await house.call(call("ops.restart_service"))).value == {"done": "restart_service"}
     assert (world.attempts, world.effects) == (3, [("restart_service", "r1/1")])
-    assert len(recorded(Kind.EFFECT_INTENT)) == 1
+    _, (_, payload) = recorded(Kind.EFFECT_INTENT, Kind.EFFECT_OUTCOME)
+    assert payload["learnt"].count(AGAIN) == 2
+    assert payload["learnt"][1] == "ops.effect_status was asked: it did not happen"
+    assert payload["learnt"][-1] == AGAIN
 
 
 async def test_what_never_got_through_is_an_error_and_no_doubt(house: Gatehouse, call: Call, world: Any) -> None:
@@ -54,9 +59,13 @@ async def test_what_never_got_through_is_an_error_and_no_doubt(house: Gatehouse,
     assert world.effects == []
 
 
-async def test_a_tool_with_a_key_and_nobody_to_ask_is_called_again(house: Gatehouse, call: Call, world: Any) -> None:
+async def test_a_tool_with_a_key_and_nobody_to_ask_is_called_again(
+    house: Gatehouse, call: Call, world: Any, recorded: Recorded
+) -> None:
     world.lose_after = 1
     assert (await house.call(call("ops.clear_quota"))).value == {"done": "clear_quota"}
+    ((_, payload),) = recorded(Kind.EFFECT_OUTCOME)
+    assert payload["learnt"][1:] == ["no tool can be asked what became of it", AGAIN]
     assert (world.attempts, world.effects) == (2, [("clear_quota", "r1/1")])
 
 
@@ -69,7 +78,7 @@ async def test_a_tool_without_key_or_reconcile_is_never_called_again(
     with pytest.raises(InDoubt):
         await house.call(call("ops.poke"))
     assert (world.attempts, len(world.effects)) == (1, 1)
-    assert len(recorded(Kind.EFFECT_IN_DOUBT)) == 2
+    assert len(recorded(Kind.EFFECT_IN_DOUBT)) == 1  # that it still is, is nothing new
     assert recorded(Kind.EFFECT_OUTCOME) == []
 
 

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
-from runtime.gate.budgets import Amount, Budgets, Limits
+from runtime.gate.amount import NO_LIMIT, Amount
+from runtime.gate.budgets import Budgets
 from runtime.gate.build import Gatehouse
 from runtime.gate.call import Approval, ToolCall
 from runtime.gate.errors import Suspended
+from runtime.gate.limits import Limits
 from store.records.errors import BudgetExceeded, Denied, SettingsError
 from store.records.identity import Agent, Principal, User
 from store.records.kinds import Kind
 from store.records.labels import Classification, Integrity, Labels
-from tools.record import ToolRecord
+from tools.record import OutputLabel, ToolRecord
 
 Make = Callable[..., Gatehouse]
 Call = Callable[..., ToolCall]
@@ -32,6 +34,38 @@ async def test_a_local_read_passes_and_its_result_is_labelled(gatehouse: Make, c
     assert payload["policies"] == ["lab:agent-reads", "lab:user-reads"]
     assert payload["arguments"] == {"service": "orders"}
     assert recorded(Kind.EFFECT_INTENT) == []
+
+
+@pytest.mark.parametrize(
+    ("classification", "learns"),
+    [("public", True), ("internal", True), ("confidential", False), ("restricted", False), ("secret", False)],
+)
+async def test_what_a_trusted_tool_says_in_confidence_vouches_for_no_argument(
+    gatehouse: Make, call: Call, records: Any, classification: str, learns: bool
+) -> None:
+    record = records["ops.failing_read"]
+    label = OutputLabel(classification=classification, integrity="trusted")
+    asked = call("ops.failing_read", {}, record=record.model_copy(update={"output_label": label}))
+    known = gatehouse().labelled.learned(asked, {"balance": "the balance is 18250"})
+    assert bool(known.source_of("the balance is 18250")) == learns
+
+
+async def test_a_ruling_that_is_on_record_word_for_word_is_not_written_again(
+    gatehouse: Make, call: Call, recorded: Recorded
+) -> None:
+    house = gatehouse()
+    first = await house.call(call("ops.read_logs"))
+    known = recorded(Kind.DECISION)
+    again = await house.call(call("ops.read_logs", rulings=known))
+    assert again.cause == first.cause == known[0][0].seq
+    assert recorded(Kind.DECISION) == known
+    labels = Labels("local", Classification.PUBLIC, Integrity.UNTRUSTED, ("user",))
+    for other in ({"labels": labels}, {"arguments": {"service": "gateway"}}, {"step": "2"}, {"cause": 7}):
+        await house.call(call("ops.read_logs", **{"rulings": known, **other}))
+    assert len(recorded(Kind.DECISION)) == 5
+    with pytest.raises(Denied):
+        await gatehouse("strict").call(call("ops.send_mail", {"to": "x", "body": "y"}, rulings=known, reviewed=False))
+    assert recorded(Kind.DECISION)[-1][0].decision == "deny"
 
 
 async def test_label_names_nobody_knows_are_the_worst(gatehouse: Make, call: Call) -> None:
@@ -120,12 +154,13 @@ async def test_a_suspended_call_waits_then_passes_with_the_approval_of_this_very
     with pytest.raises(Suspended) as caught:
         await house.call(wanted)
     assert caught.value.policies == ("approval:rollback",)
-    assert caught.value.binding == wanted.binding(house.policy.digest)
+    held = replace(wanted, suspended_by=("approval:rollback",))
+    assert caught.value.binding == held.binding(house.policy.digest)
     assert world.effects == []
-    await house.call(replace(caught.value.call, approval=Approval(caught.value.binding, "bob")))
+    await house.call(replace(caught.value.call, approvals=(Approval(caught.value.binding, "bob"),)))
     assert world.effects == [("rollback_config", "r1/1")]
     ((intent, sent),) = recorded(Kind.EFFECT_INTENT)
-    assert (sent["approver"], sent["approved_by_policies"]) == ("bob", ["approval:rollback"])
+    assert (sent["approvers"], sent["approved_by_policies"]) == (["bob"], ["approval:rollback"])
     decisions = recorded(Kind.DECISION)
     told = [(event.decision, payload["by"]) for event, payload in decisions]
     assert told == [("suspend", "policy"), ("suspend", "policy"), ("allow", "approval")]
@@ -138,6 +173,9 @@ async def test_a_suspended_call_waits_then_passes_with_the_approval_of_this_very
     [
         ({"arguments": {"service": "gateway"}}, "bob"),
         ({"key": "r1/other"}, "bob"),
+        ({"workflow": "another"}, "bob"),
+        ({"workflow_version": 2}, "bob"),
+        ({"labels": Labels("local", Classification.INTERNAL, Integrity.UNTRUSTED, ("tool:ops.read_logs",))}, "bob"),
         ({"principal": Principal(User("carol", 1002, "local", "ops"), Agent("worker", "1"))}, "bob"),
         ({"principal": Principal(User("alice", 1000, "local", "ops"), Agent("rule", "1"))}, "bob"),
         ({}, "mallory"),
@@ -148,9 +186,10 @@ async def test_any_drift_voids_an_approval(
 ) -> None:
     house = gatehouse()
     wanted = call("ops.rollback_config")
-    approval = Approval(wanted.binding(house.policy.digest), approver)
+    held = replace(wanted, suspended_by=("approval:rollback",))
+    approval = Approval(held.binding(house.policy.digest), approver)
     with pytest.raises(Denied):
-        await house.call(replace(wanted, approval=approval, **change))
+        await house.call(replace(wanted, approvals=(approval,), **change))
     assert world.effects == []
     assert recorded(Kind.DECISION)[-1][0].decision == "deny"
 
@@ -159,9 +198,10 @@ async def test_an_approval_under_another_policy_is_void(gatehouse: Make, call: C
     text = '@id("all") permit (principal, action, resource);\n@id("approval:any") forbid (principal, action, resource);'
     house = gatehouse(policies(text))
     wanted = call("ops.rollback_config")
-    approval = Approval(wanted.binding(gatehouse().policy.digest), "bob")
+    held = replace(wanted, suspended_by=("approval:any",))
+    approval = Approval(held.binding(gatehouse().policy.digest), "bob")
     with pytest.raises(Denied, match="another call"):
-        await house.call(replace(wanted, approval=approval))
+        await house.call(replace(wanted, approvals=(approval,)))
 
 
 async def test_nobody_else_can_mark_a_call_as_suspended_or_as_not(gatehouse: Make, call: Call, world: Any) -> None:
@@ -182,21 +222,21 @@ async def test_judge_says_the_same_without_doing_it(
         house.judge(call("ops.send_mail", {"to": "x", "body": "y"}))
     assert [event.decision for event, _ in recorded(Kind.DECISION)] == ["allow", "suspend", "deny"]
     assert world.attempts == 0
-    assert house.budgets.left("r1", call("ops.read_logs").principal.user).calls == Limits().run.calls
+    assert house.budgets.account("local", "run", "r1", "run", "r1").used == [0, 0, 0, 0]
 
 
 async def test_the_budget_stops_before_the_call(gatehouse: Make, call: Call, world: Any, recorded: Recorded) -> None:
-    house = gatehouse(budgets=Budgets(Limits(run=Amount(calls=2))))
+    house = gatehouse(budgets=Budgets(Limits(run=Amount(calls=2, cost_micros=NO_LIMIT))))
     await house.call(call("ops.read_logs", step="1"))
     await house.call(call("ops.restart_service", step="2"))
-    with pytest.raises(BudgetExceeded, match="budget of run r1 is 2 calls"):
+    with pytest.raises(BudgetExceeded, match="budget of run r1 does not reach: limit 2 calls, used 2 calls"):
         await house.call(call("ops.restart_service", step="3"))
     assert world.effects == [("restart_service", "r1/2")]
     assert len(recorded(Kind.EFFECT_INTENT)) == 1
 
 
 async def test_a_new_gate_knows_from_the_ledger_what_was_used(gatehouse: Make, call: Call, recorded: Recorded) -> None:
-    limits = Limits(run=Amount(calls=2))
+    limits = Limits(run=Amount(calls=2, cost_micros=NO_LIMIT))
     await gatehouse(budgets=Budgets(limits)).call(call("ops.read_logs", step="1"))
     recorded()
     house = gatehouse(budgets=Budgets(limits))

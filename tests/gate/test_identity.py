@@ -51,7 +51,7 @@ def test_an_unknown_uid_is_nobody(uid: int) -> None:
 
 
 def test_a_suspension_keeps_its_call_on_the_way_between_processes(call: Callable[..., ToolCall]) -> None:
-    held: Any = Suspended(call("ops.rollback_config"), "b" * 64, ("approval:rollback",))
+    held: Any = Suspended(call("ops.rollback_config", suspended_by=("approval:rollback",)), "b" * 64)
     copy = pickle.loads(pickle.dumps(held))
     assert (copy.call, copy.binding, copy.policies) == (held.call, held.binding, held.policies)
     assert str(copy) == str(held)

@@ -11,12 +11,16 @@ from runtime.gate.check import check
 from runtime.gate.inventory import Inventory
 from runtime.gate.policy import Policy
 from runtime.gate.policy_files import SETS
+from runtime.gate.terms import Terms
 from store.records.errors import SettingsError
 
 Call = Callable[..., ToolCall]
 Write = Callable[..., Path]
 SITE = Inventory.services(["gateway", "orders"])
 ALL = '@id("all") permit (principal, action, resource);\n'
+
+
+HELD = '@id("approval:x") {} forbid (principal, action, resource);'
 
 
 def refusal(source: Any, records: Any) -> str:
@@ -77,6 +81,16 @@ def test_a_check_tells_all_problems_at_once(policies: Write) -> None:
         ('@id("f") permit (principal, action, resource) when { context.egres };', 1, "does not fit the schema"),
         ('@id("f") permit (principal, action, resource) when { context.args.service == "x" };', 1, "does not fit"),
         ("// nothing\n", 0, "there is no policy in it"),
+        (HELD.format('@approver("2")'), 1, "an annotation @approver"),
+        (HELD.format('@approvers("0")'), 1, "no number of people"),
+        (HELD.format('@approvers("two")'), 1, "no number of people"),
+        (HELD.format('@approvers("²")'), 1, "no number of people"),
+        (HELD.format("@approvers"), 1, "no number of people"),
+        (HELD.format('@distinct("reviewer")'), 1, "is nobody"),
+        (HELD.format("@distinct"), 1, "is nobody"),
+        (HELD.format('@reason("")'), 1, "is not one line"),
+        (HELD.format('@reason("a\\nb")'), 1, "is not one line"),
+        ('@id("f") @approvers("2") forbid (principal, action, resource);', 1, "asks for no approval"),
     ],
 )
 def test_a_policy_that_cannot_be_used_is_told_by_file_and_line(
@@ -201,3 +215,24 @@ def test_roles_units_and_tenants_can_be_spoken_of(policies: Write, records: Any,
         @id("a") permit (principal is Agent, action, resource) when { context.user.uid == 1000 };"""
     policy = Policy.load(policies(text), records.values(), SITE)
     assert policy.decide(call("ops.read_logs")).policies == ("a", "u")
+
+
+def test_of_several_terms_the_strictest_counts(policies: Write, records: Any, call: Call) -> None:
+    text = (
+        ALL
+        + '@id("approval:a") @approvers("3") @reason("Three of us.") forbid (principal, action, resource);'
+        + '@id("approval:b") @distinct("requester") forbid (principal, action, resource);'
+        + '@id("approval:c") @approvers("9") forbid (principal, action, resource) when { context.egress };'
+    )
+    policy = Policy.load(policies(text), records.values(), SITE)
+    decision = policy.decide(call("ops.restart_service"))
+    assert (decision.effect, decision.policies) == ("suspend", ("approval:a", "approval:b"))
+    assert decision.terms == Terms(3, True)
+    assert policy.why("approval:a") == "Three of us."
+    assert "context.egress" in policy.why("approval:c"), "without a reason, the policy speaks for itself"
+
+
+def test_under_strict_who_asks_cannot_approve(records: Any, call: Call) -> None:
+    policy = Policy.load("strict", records.values(), SITE)
+    for tool, arguments in (("ops.send_mail", {"to": "a", "body": "b"}), ("ops.page_on_call", {"message": "x"})):
+        assert policy.decide(call(tool, arguments)).terms == Terms(1, True)

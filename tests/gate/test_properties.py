@@ -119,6 +119,11 @@ _BINDING_PARTS = st.fixed_dictionaries(
         "user": st.builds(User, _NAMES, st.integers(1, 2), _NAMES, _NAMES, st.sampled_from([(), ("requester",)])),
         "agent": st.builds(Agent, _NAMES, st.sampled_from(["1", "2"])),
         "key": _NAMES,
+        "workflow": _NAMES,
+        "workflow_version": st.integers(1, 2),
+        "labels": st.builds(Labels, _NAMES, st.sampled_from(Classification), st.sampled_from(Integrity)),
+        "reviewed": st.booleans(),
+        "suspended_by": st.lists(st.sampled_from(["approval:a", "approval:b"]), max_size=2, unique=True).map(tuple),
     }
 )
 
@@ -131,12 +136,17 @@ def _exactly(part: Any) -> str:
 def binding(parts: dict[str, Any]) -> str:
     """The binding of a call with these parts."""
     call = ToolCall("r", "1", parts["tool"], parts["arguments"], Principal(parts["user"], parts["agent"]), Labels("x"))
-    return replace(call, key=parts["key"]).binding(parts["policy"])
+    rest = parts.keys() - {"tool", "arguments", "user", "agent", "policy"}
+    return replace(call, **{name: parts[name] for name in rest}).binding(parts["policy"])
 
 
 @settings(max_examples=150)
 @given(
-    first=_BINDING_PARTS, second=_BINDING_PARTS, part=st.sampled_from(sorted(["tool", "arguments", "policy", "user"]))
+    first=_BINDING_PARTS,
+    second=_BINDING_PARTS,
+    part=st.sampled_from(
+        ["arguments", "labels", "policy", "reviewed", "suspended_by", "tool", "user", "workflow", "workflow_version"]
+    ),
 )
 def test_a_binding_changes_with_any_of_its_parts(first: Any, second: Any, part: str) -> None:
     mixed = {**first, part: second[part]}
@@ -197,7 +207,7 @@ async def _attempt(folder: Path, attempts: Any) -> list[tuple[str, str]]:
             host=host,
             recorder=ledger,
             epoch=ledger.epoch,
-            knows={"bob"}.__contains__,
+            knows=lambda name, _: name == "bob",
             patience_s=(),
         )
         for tool, kind, reviewed, step in attempts:
@@ -211,8 +221,9 @@ async def _attempt(folder: Path, attempts: Any) -> list[tuple[str, str]]:
                 key=f"r1/{step}",
                 reviewed=reviewed,
             )
-            right = call.binding(house.policy.digest)
-            other = replace(call, key="r1/other").binding(house.policy.digest)
+            held = replace(call, suspended_by=("approval:rollback",))
+            right = held.binding(house.policy.digest)
+            other = replace(held, key="r1/other").binding(house.policy.digest)
             approval = {
                 "none": None,
                 "right": Approval(right, "bob"),
@@ -221,7 +232,7 @@ async def _attempt(folder: Path, attempts: Any) -> list[tuple[str, str]]:
                 "made up": Approval("", "bob"),
             }[kind]
             try:
-                await house.call(replace(call, approval=approval))
+                await house.call(replace(call, approvals=(approval,) if approval else ()))
             except BailiwickError:
                 continue
     await host.close()
