@@ -1,4 +1,4 @@
-"""Who is at the keyboard: the operating system's word for a uid, as a User.
+"""Who the operating system says somebody is: its word for a uid or a name, as a User.
 
 The only sources are the uid that the kernel reports and the user and group databases; no environment variable and
 nothing that the caller says about themselves.
@@ -10,9 +10,9 @@ import pwd
 from collections.abc import Mapping
 
 from store.records.errors import SettingsError
-from store.records.identity import User
+from store.records.identity import ROLES, User
 
-ROLES = ("requester", "approver", "auditor", "admin")
+__all__ = ["ROLES", "current_user", "user_of_name", "user_of_uid"]
 
 
 def current_user(*, tenant: str = "local", unit: str = "", role_groups: Mapping[str, str] | None = None) -> User:
@@ -33,12 +33,29 @@ def user_of_uid(
         entry = pwd.getpwuid(uid)
     except (KeyError, OverflowError):
         raise SettingsError(f"no user has the uid {uid}", do="add the user to the user database") from None
+    return _user(entry, tenant, unit, role_groups)
+
+
+def user_of_name(
+    name: str, *, tenant: str = "local", unit: str = "", role_groups: Mapping[str, str] | None = None
+) -> User:
+    """The user of this name; otherwise as `user_of_uid`."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError):  # a zero byte is no name
+        raise SettingsError(f"no user is called {name!r}", do="add the user to the user database") from None
+    return _user(entry, tenant, unit, role_groups)
+
+
+def _user(entry: pwd.struct_passwd, tenant: str, unit: str, role_groups: Mapping[str, str] | None) -> User:
+    groups = sorted({_group_name(gid) for gid in os.getgrouplist(entry.pw_name, entry.pw_gid)})
     return User(
         name=entry.pw_name,
-        uid=uid,
+        uid=entry.pw_uid,
         tenant=tenant,
         unit=unit or _group_name(entry.pw_gid),
-        roles=_personal(uid) if role_groups is None else _granted(entry, role_groups),
+        roles=_personal(entry.pw_uid) if role_groups is None else _granted(groups, role_groups),
+        groups=tuple(groups),
     )
 
 
@@ -46,11 +63,10 @@ def _personal(uid: int) -> tuple[str, ...]:
     return ROLES if uid == os.geteuid() else ("requester",)
 
 
-def _granted(entry: pwd.struct_passwd, role_groups: Mapping[str, str]) -> tuple[str, ...]:
+def _granted(groups: list[str], role_groups: Mapping[str, str]) -> tuple[str, ...]:
     unknown = sorted(set(role_groups) - set(ROLES))
     if unknown:
         raise SettingsError(f"no role is called {unknown[0]!r}", "role groups", f"use {', '.join(ROLES)}")
-    groups = {_group_name(gid) for gid in os.getgrouplist(entry.pw_name, entry.pw_gid)}
     return tuple(role for role in ROLES if role_groups.get(role, "") in groups)
 
 
