@@ -65,10 +65,8 @@ async def again(send: Callable[[], Any], part: str) -> Any:
 
 
 async def _alive(reference: Any) -> Any:
-    """Like `once`, but lets a death through."""
+    """Like `once`, but lets a death through, and what the callee raised as it was: Ray's wrapping says nothing more."""
     try:
         return await reference
     except RayTaskError as error:
-        if isinstance(error.cause, BailiwickError):
-            raise error.cause from None
-        raise
+        raise error.cause from None

@@ -18,6 +18,7 @@ from runtime.actors.tool_host import HostHandle
 from runtime.gate.inventory import Inventory
 from runtime.settings import Settings
 from store.records.errors import Unreachable
+from store.records.identity import User
 
 if TYPE_CHECKING:
     from runtime.core import Core
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class CoreSpec:
     """Everything a core is started with; the same for each of its epochs but for `crash_at`.
 
-    `schedules` fire only if told: a runtime that is there for one command would break off what they begin.
+    `schedules` fire only if told: a runtime that is there for one command would break off what they begin. `again` is
+    said to every core of a runtime but its first.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class CoreSpec:
     inventory: Inventory = field(default_factory=Inventory)
     schedules: bool = False
     crash_at: str = ""
+    again: bool = False
 
 
 @actor(num_cpus=0, max_restarts=0, max_concurrency=512)
@@ -56,19 +59,23 @@ class CoreActor:
         from runtime.conductor.memory import LedgerMemory
         from runtime.core import Core, World
         from runtime.workflows.catalog import load
+        from store.keys.memos import MEMORY
 
         if spec.crash_at:
             crashpoints.arm(spec.crash_at)
         await spec.model.warm()
         loads = spec.model.loads()
+        memory = LedgerMemory.open(spec.folder / MEMORY, spec.model)
         world = World(
             host=spec.host,
             records=await spec.host.records(),
             agents=spec.agents,
-            memory=LedgerMemory.open(spec.folder / "memory", spec.model),
+            memory=memory,
+            memos=memory.memos,
             workflows=load(spec.settings.workflows),
             inventory=spec.inventory,
             models=await anext(loads),
+            again=spec.again,
         )
         self._core = Core(spec.folder, spec.settings, world)
         self._core.hear(loads)
@@ -87,6 +94,15 @@ class CoreActor:
         if self._core is None or method.startswith("_"):
             raise Unreachable("the core is not ready")
         return await getattr(self._core, method)(*arguments)
+
+    async def ask(self, secret: bytes, user: User, method: str, arguments: Sequence[Any]) -> Any:
+        """What a user reads: one of the methods of their Desk, by name."""
+        check_secret(secret, self._secret, "core")
+        if self._core is None or method.startswith("_"):
+            raise Unreachable("the core is not ready")
+        from runtime.desk import Desk
+
+        return await getattr(Desk(self._core, user), method)(*arguments)
 
     async def epoch(self) -> tuple[int, int, int, int, str]:
         """The epoch, the number of events, of open runs and of those that are being driven or queued, and since when
@@ -114,6 +130,10 @@ class CoreHandle:
     async def call(self, method: str, *arguments: Any) -> Any:
         """The result of one of the Core's methods. Raises what it raises, Unreachable if the core is dead."""
         return await once(self.actor.call.remote(self.secret, method, arguments), "core")
+
+    async def ask(self, user: User, method: str, *arguments: Any) -> Any:
+        """What a user reads. Raises as `call`."""
+        return await once(self.actor.ask.remote(self.secret, user, method, arguments), "core")
 
     async def close(self) -> None:
         """End the core in order."""

@@ -26,7 +26,6 @@ from runtime.cluster.cluster import Cluster
 from runtime.gate.inventory import Inventory
 from runtime.gateway.messages import ModelView, StatusView
 from runtime.gateway.server import Gateway
-from runtime.identity import user_of_uid
 from runtime.settings import Settings
 from store.records.errors import BailiwickError, Unreachable
 from store.records.identity import User
@@ -58,6 +57,7 @@ class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._settings = plan.settings
+        self.people = plan.settings.people()
         self._secret = secrets.token_bytes(32)
         self._cluster: Cluster | None = None
         self._gateway: Gateway | None = None
@@ -88,9 +88,11 @@ class Supervisor:
         """The verbs on behalf of a user."""
         return CoreVerbs(self, user)
 
-    def user_of(self, uid: int) -> User:
-        """The user with a uid, in this site's tenant and business unit."""
-        return user_of_uid(uid, tenant=self._settings.tenant, unit=self._settings.unit)
+    async def bearer(self, token: str) -> User:
+        """The user who comes with a token, as they are now. Raises Denied."""
+        core = await self.core()
+        user: User = await core.call("bearer", token)
+        return user
 
     async def core(self) -> CoreHandle:
         """The core that is up, once it is."""
@@ -170,7 +172,15 @@ class Supervisor:
         )
         await self._new_core(self._spec, self._plan.resume)
         self._watch = asyncio.create_task(self._keep_core(), name="keep core")
-        self._gateway = Gateway(self.socket, self.verbs, self._host_pids, identify=self.user_of)
+        self._gateway = Gateway(
+            self.socket,
+            self.verbs,
+            self._host_pids,
+            identify=self.people.of_uid,
+            bearer=self.bearer,
+            tcp=settings.tcp(),
+            service=bool(settings.service_user),
+        )
         await self._gateway.start()
 
     async def _new_core(self, spec: CoreSpec, resume: bool) -> None:
@@ -191,7 +201,7 @@ class Supervisor:
             if deaths == MOST_DEATHS:
                 break
             try:
-                await self._new_core(replace(self._spec, crash_at=""), resume=True)
+                await self._new_core(replace(self._spec, crash_at="", again=True), resume=True)
             except BailiwickError as error:
                 self._fail(error)
                 return

@@ -41,11 +41,6 @@ class Allowance:
     space: str = ""
     priority: int = 0
 
-    @property
-    def total(self) -> int:
-        """All the tokens it may come to: what the core reserves."""
-        return self.calls * (self.tokens + self.prompt) + self.texts
-
     def request(self, messages: tuple[Message, ...], schema: dict[str, Any]) -> Request:
         """One completion within the allowance."""
         return Request(

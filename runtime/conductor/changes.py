@@ -7,8 +7,9 @@ from typing import Any, Literal
 from runtime.conductor.arguments import check, references, written_out
 from runtime.conductor.branch import current
 from runtime.conductor.commit import Commit
+from runtime.conductor.done import Done
 from runtime.conductor.journal import COMMIT, fingerprint
-from runtime.conductor.scope import Done, Scope
+from runtime.conductor.scope import Scope
 from runtime.contract.values import Receipt, Ref, Staged, record
 from runtime.gate.call import is_reference
 from store.records.errors import Denied, SettingsError

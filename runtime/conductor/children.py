@@ -3,12 +3,13 @@
 When they are driven and stopped is for the conductor to say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from runtime.conductor.scope import Done, Scope
+from runtime.conductor.done import Done
+from runtime.conductor.scope import Scope
 from runtime.gateway.messages import Submission
 from store.ledger.ledger import Ledger
 from store.records.canonical import Json
@@ -28,10 +29,18 @@ def child_id(parent: Scope, path: str) -> str:
     return run
 
 
+def runs_above(run: str) -> Iterator[str]:
+    """The run that began this one, the run that began that, and so on."""
+    while run := run.rpartition("-")[0]:
+        yield run
+
+
 def begun_with(parent: Scope, workflow: str, task: str, input: Json) -> dict[str, Json]:
-    """What a child run is submitted with: no more rights than its parent's, and what was attached to that."""
+    """What a child run is submitted with: no more rights than its parent's, what was attached to that, and what its
+    user typed."""
     submission = _submission(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
     given = {"rights": _rights(parent), "attachments": list(parent.attachments)}
+    given["words"] = list(parent.grounds.words)
     return submission.model_dump(mode="json") | given
 
 

@@ -8,24 +8,22 @@ effect whose outcome is on record.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from runtime.conductor.arguments import check, filled_in, references, written_out
 from runtime.conductor.journal import mismatch
 from runtime.conductor.parking import PARKS
+from runtime.conductor.request import UNDOES, approval_id, shown, undoing
 from runtime.conductor.scope import Scope
 from runtime.contract.values import Receipt, Staged
-from runtime.gate.budgets import Amount, Reservation
+from runtime.gate.amount import Amount
+from runtime.gate.budgets import Asked, Reservation
 from runtime.gate.call import Approval, ToolCall, is_reference
-from runtime.gate.errors import Suspended
+from runtime.gate.errors import Outdated, Suspended
 from runtime.gate.labelled import result_labels
 from store.records.canonical import Json, digest
 from store.records.errors import BailiwickError, BudgetExceeded, Denied, ToolFailed, describe, revive
 from store.records.event import Draft, Event
 from store.records.kinds import Kind
-
-UNDOES = "undoes"
-"""The argument of a compensating tool that takes the key of the effect to undo."""
 
 
 class Commit:
@@ -36,7 +34,7 @@ class Commit:
         self._services = scope.services
         self._path = path
         self._effects = effects
-        self._undoing: Reservation | None = None
+        self._undoing: list[Reservation] = []
 
     async def receipts(self) -> list[Receipt]:
         """Do all of it. Raises Denied or BudgetExceeded before the first effect; an error later has been undone."""
@@ -45,18 +43,18 @@ class Commit:
         if failed is not None:  # in an earlier life; what was done is undone, and nothing more is done
             return await self._scope.unbroken(self._undone_again(failed, calls))
         approvals = await self._approvals(calls)
-        undoable = sum(call.record.compensate in self._services.records for call in calls)
-        with self._budget([call for call in calls if self._outcome(call) is None], undoable):
+        self._scope.check_user()  # somebody may have taken days to answer
+        with self._budget([call for call in calls if self._outcome(call) is None]):
             return await self._scope.unbroken(self._all(calls, approvals))
 
-    async def _all(self, calls: list[ToolCall], approvals: list[Approval | None]) -> list[Receipt]:
+    async def _all(self, calls: list[ToolCall], approvals: list[tuple[Approval, ...]]) -> list[Receipt]:
         done: list[tuple[ToolCall, Receipt]] = []
         try:
-            for call, staged, approval in zip(calls, self._effects, approvals, strict=True):
+            for call, staged, approved in zip(calls, self._effects, approvals, strict=True):
                 arguments = filled_in(staged.arguments, [receipt for _, receipt in done])
                 check(call.record.input_schema, arguments, call.record.name)
                 filled = replace(call, arguments=arguments)
-                value = await self._effect(_approved(filled, approval))
+                value = await self._effect(_with(filled, approved))
                 done.append((filled, Receipt(staged.step, staged.tool, call.key, value)))
         except PARKS:
             raise
@@ -83,8 +81,7 @@ class Commit:
 
     async def _undone(self, error: BailiwickError, done: list[tuple[ToolCall, Receipt]]) -> BailiwickError:
         """Undo what can be undone, the last effect first; the error, which then says what became of each."""
-        if self._undoing is not None:
-            self._services.gate.budgets.settle(self._undoing, Amount())  # what was held for this is free for it now
+        self._let_go()  # what was held for this is free for it now
         told = []
         for index, (call, receipt) in enumerate(reversed(done), len(self._effects) + 1):
             if not call.record.compensate:
@@ -102,19 +99,20 @@ class Commit:
     async def _undo(self, step: str, call: ToolCall, receipt: Receipt) -> None:
         """One compensating effect. Its arguments are those of the effect and then its results, by name.
 
-        It was reviewed with the effect, whose record names it. The run must be allowed the tool like any other.
+        It was reviewed with the effect, whose record names it. The run must be allowed the tool like any other, and
+        policy judges it anew: by the labels of the effect, and of its results if it takes any. What made the commit
+        fail, and what that said, has no say in which effects are undone, nor in how.
         """
         tool = self._scope.tool(call.record.compensate)
-        result = receipt.result if isinstance(receipt.result, dict) else {}
-        known = {**result, **call.arguments, UNDOES: receipt.key}
-        wanted = set(tool.input_schema.get("properties", {})) - {tool.key_argument}
-        arguments = {name: value for name, value in known.items() if name in wanted}
+        arguments = undoing(tool, call, receipt.result)
         check(tool.input_schema, arguments, tool.name)
         made = self._scope.call(step, tool, arguments, "rule")
-        labels = made.labels.join(result_labels(call, error=False))
-        made = replace(made, key=f"{self._scope.run}/{step}", reviewed=True, labels=labels)
-        [approval] = await self._approvals([made])
-        await self._effect(_approved(made, approval))
+        takes_results = bool(arguments.keys() - call.arguments.keys() - {UNDOES})
+        labels = result_labels(call, error=False) if takes_results else call.labels
+        grounds = made.grounds.declaring(receipt.key)  # which the runtime itself made
+        made = replace(made, key=f"{self._scope.run}/{step}", reviewed=True, labels=labels, grounds=grounds)
+        [approved] = await self._approvals([made])
+        await self._effect(_with(made, approved))
 
     async def _effect(self, call: ToolCall) -> Json:
         """One effect, exactly once: its recorded outcome, or the gate's, which settles an intent left open."""
@@ -134,37 +132,64 @@ class Commit:
         return value
 
     @contextmanager
-    def _budget(self, calls: list[ToolCall], undoable: int) -> Iterator[None]:
-        """Hold the calls of the whole set, and those that undo it: half of one is never done for want of budget.
+    def _budget(self, calls: list[ToolCall]) -> Iterator[None]:
+        """Set the calls of the whole set aside, and those that undo it: half of one is never done for want of budget.
 
-        Raises BudgetExceeded. What was held for undoing is given back.
+        Raises BudgetExceeded. What was not used is given back.
         """
-        budgets, steps = self._services.gate.budgets, [call.step for call in calls]
+        budgets, budgeted = self._services.gate.budgets, self._services.gate.budgeted
+        asked = [budgeted.asked(call) for call in calls]
         try:
-            held, undoing = budgets.reserve_calls(self._scope.run, self._scope.user, steps, undoable)
-        except BudgetExceeded:
-            what = f"the budget does not reach for the {len(calls)} effects of the change set, and to undo them"
-            raise BudgetExceeded(what, f"run {self._scope.run}", "raise calls_per_run or ask for less") from None
-        self._undoing = undoing
+            self._undoing = budgets.set_aside(asked, self._undo_asked(calls))
+        except BudgetExceeded as error:
+            for call in calls:
+                budgeted.refuse(call, error)
+            what = f"the {len(calls)} effects of the change set, and undoing them, are over budget: {error.what}"
+            raise BudgetExceeded(what, error.where, error.do) from None
         try:
             yield
         finally:
-            budgets.settle(held, held.amount)
-            budgets.settle(undoing, Amount())
+            budgets.put_back(asked)
+            self._let_go()
+
+    def _undo_asked(self, calls: list[ToolCall]) -> list[Asked]:
+        """What undoing these calls would ask of the budgets, as far as they can be undone."""
+        records = self._services.records
+        undoing = [records[call.record.compensate] for call in calls if call.record.compensate in records]
+        made = [self._scope.call("", record, {}, "rule") for record in undoing]
+        return [self._services.gate.budgeted.asked(call) for call in made]
+
+    def _let_go(self) -> None:
+        for reservation in self._undoing:
+            self._services.gate.budgets.settle(reservation, Amount())
+        self._undoing = []
 
     def _calls(self) -> list[ToolCall]:
         """The calls of a reviewed set. One that uses another's result carries that result's labels, too."""
         calls: dict[str, ToolCall] = {}
         for index, staged in enumerate(self._effects, 1):
             step = f"{self._path}.{index}"
-            call = self._scope.call(step, self._scope.tool(staged.tool), written_out(staged.arguments), staged.by)
+            tool, placed = self._scope.tool(staged.tool), self._scope.placed.get(staged.step)
+            call = self._scope.call(step, tool, written_out(staged.arguments), staged.by, placed)
             used = [result_labels(calls[ref.step], error=False) for ref in references(staged.arguments)]
             labels = call.labels.join(*used)
             calls[staged.step] = replace(call, key=f"{self._scope.run}/{step}", reviewed=True, labels=labels)
         return list(calls.values())
 
-    async def _approvals(self, calls: list[ToolCall]) -> list[Approval | None]:
-        """Policy's word on the whole set first; then a person's on each call that policy suspends."""
+    async def _approvals(self, calls: list[ToolCall]) -> list[tuple[Approval, ...]]:
+        """Policy's word on the whole set first; then a person's on each call that policy suspends. All of it under one
+        version of the policies: if others come into force meanwhile, from the beginning."""
+        while True:
+            version = self._services.gate.policy.digest
+            try:
+                found = [() if held is None else await self._approved(held) for held in self._held(calls)]
+            except Outdated:
+                continue
+            if self._services.gate.policy.digest == version:
+                return found
+
+    def _held(self, calls: list[ToolCall]) -> list[Suspended | None]:
+        """Of each call, how policy suspends it, if it does. Raises the first denial, once all have been judged."""
         held: list[Suspended | None] = []
         denials: list[Denied] = []
         for call in calls:
@@ -180,23 +205,19 @@ class Commit:
                 denials.append(denied)
         if denials:
             raise denials[0]
-        return [None if suspended is None else await self._approval(suspended) for suspended in held]
+        return held
 
-    async def _approval(self, suspended: Suspended) -> Approval:
-        """A person's yes to one call. Raises Denied on a no."""
-        call, services = suspended.call, self._services
+    async def _approved(self, suspended: Suspended) -> tuple[Approval, ...]:
+        """People's yes to one call. Raises Denied on a no, Outdated."""
+        call, services, journal = suspended.call, self._services, self._scope.journal
         if any(is_reference(value) for value in call.arguments.values()):
             raise Denied("an effect that needs an approval cannot use another's result", call.record.name)
-        view = _view(suspended)
-        answer = self._scope.journal.approvals.get(view["approval"])
-        if answer is None:
-            request = self._scope.journal.requested.get(view["approval"])
-            answer = await services.approver.wait(self._request(call, suspended.binding), view, request)
-        elif answer.fingerprint != suspended.binding:
-            raise Denied(f"the approval of {call.record.name} was given for another call", view["approval"])
-        if answer.decision != "yes":
-            raise Denied(f"{answer.principal} denied {call.record.name}", f"approval {view['approval']}")
-        return Approval(suspended.binding, answer.principal, answer.seq)
+        view = shown(suspended, services.gate.policy, services.records)
+        id = approval_id(suspended.binding)
+        draft = self._request(call, suspended.binding)
+        return await services.approver.ask(
+            suspended, draft, view, journal.requested.get(id), journal.approvals.get(id, ())
+        )
 
     def _request(self, call: ToolCall, binding: str) -> Draft:
         return self._scope.draft(
@@ -205,7 +226,7 @@ class Commit:
             cause=call.cause,
             tool=call.record.name,
             tool_digest=call.record.digest,
-            policy_digest=self._services.policy_digest,
+            policy_digest=self._services.gate.policy.digest,
             fingerprint=binding,
             labels=call.labels,
         )
@@ -216,21 +237,6 @@ class Commit:
         return next(((event, payload) for event, payload in past if event.kind == Kind.EFFECT_OUTCOME), None)
 
 
-def _approved(call: ToolCall, approval: Approval | None) -> ToolCall:
-    return replace(call, approval=approval, cause=approval.answer if approval else 0)
-
-
-def _view(suspended: Suspended) -> dict[str, Any]:
-    """What the person is shown: everything, never cut."""
-    call = suspended.call
-    return {
-        "approval": suspended.binding[:16],
-        "run": call.run,
-        "step": call.step,
-        "tool": call.record.name,
-        "arguments": call.arguments,
-        "requester": call.principal.user.name,
-        "policies": list(suspended.policies),
-        "binding": suspended.binding,
-        "labels": call.labels.json(),
-    }
+def _with(call: ToolCall, approvals: tuple[Approval, ...]) -> ToolCall:
+    """The call with its approvals; it follows from the last of them."""
+    return replace(call, approvals=approvals, cause=max((each.answer for each in approvals), default=0))

@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 from runtime.conductor.branch import current, within
 from runtime.conductor.changes import ChangeSet, staged_here
+from runtime.conductor.done import Done
 from runtime.conductor.family import Family
 from runtime.conductor.parking import raise_parking
-from runtime.conductor.scope import Done, Scope
+from runtime.conductor.scope import Scope
 from store.records.errors import ReplayMismatch, SettingsError
 
 T = TypeVar("T")

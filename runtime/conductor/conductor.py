@@ -1,4 +1,4 @@
-"""The conductor: takes submissions, drives runs to their end, and brings open runs back."""
+"""The conductor: has runs driven to their end, each by one task at a time, and brings open runs back."""
 
 import asyncio
 import logging
@@ -8,35 +8,28 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from weakref import WeakValueDictionary
 
-from runtime.conductor.children import begun_with, came_to, child_id, paused_by_a_person
-from runtime.conductor.clock import Clock
-from runtime.conductor.journal import Journal
-from runtime.conductor.life import UNROUTED, Life, lacks
-from runtime.conductor.past import Fork, carried, own
+from runtime.conductor.children import begun_with, came_to, child_id, paused_by_a_person, runs_above
+from runtime.conductor.deciding import child_refusal
+from runtime.conductor.done import Done
+from runtime.conductor.opening import Opening
+from runtime.conductor.past import Fork
 from runtime.conductor.queues import WINDOW_S, Queues, Ticket
-from runtime.conductor.scope import CORE_VERSION, Done, Scope, Services
-from runtime.conductor.space import check_space
-from runtime.conductor.turns import Turns
+from runtime.conductor.retries import Retries
+from runtime.conductor.scope import Scope
+from runtime.conductor.services import Services
+from runtime.conductor.submissions import Submissions
 from runtime.conductor.waits import Waits
 from runtime.contract.workflow import Workflow
 from runtime.gateway.messages import Submission
 from store.ledger.ledger import Ledger
 from store.ledger.reader import RunRow
 from store.records.canonical import Json
-from store.records.errors import (
-    BailiwickError,
-    IntegrityError,
-    SettingsError,
-    Unreachable,
-    describe,
-)
-from store.records.event import Draft, Event
+from store.records.errors import BailiwickError, SettingsError
 from store.records.identity import User
 from store.records.kinds import Kind
-from store.records.labels import Classification, Integrity, Labels, trusted
+from store.records.labels import Labels, trusted
 
 log = logging.getLogger("bailiwick.conductor")
 
@@ -53,31 +46,32 @@ class Conductor:
     closing: bool = False
     on_end: Callable[[str], None] = lambda _: None
     queues: Queues = field(init=False)
+    retries: Retries = field(init=False)
+    submissions: Submissions = field(init=False)
+    _opening: Opening = field(init=False)
+    _asked_for: set[str] = field(default_factory=set)
     _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
         now = datetime.now(UTC)
-        self.queues = Queues(self.services.settings.queues, self._drive)
+        settings, records = self.services.settings, self.services.records
+        self.queues = Queues(settings.queues, self._drive)
         starts = self.ledger.reader.starts(now - timedelta(seconds=WINDOW_S))
         self.queues.started((queue, tenant, (now - time).total_seconds()) for queue, tenant, time in starts)
+        self.retries = Retries(self._unpark)
+        pasts = self.services.recorder.pasts
+        self.submissions = Submissions(self.ledger, settings, self.workflows, records, self.queues, pasts)
+        self._opening = Opening(self.ledger, self.services, self.workflows, self.queues, self)
 
     async def submit(self, submission: Submission, user: User) -> str:
         """Put a submission on disk; its run is driven once it has a place in its queue.
 
         Raises SettingsError for an unknown workflow or queue, Unreachable if there is no space for a new run.
         """
-        self.check(submission)
+        self.submissions.check(submission)
         run = _run_id()
         await self.begin(run, submission, user)
         return run
-
-    def check(self, submission: Submission) -> None:
-        """Raise SettingsError if the submission names a workflow or a queue that there is not."""
-        if submission.workflow:
-            self._check(submission.workflow)
-        if not self.queues.knows(submission.queue):
-            known = ", ".join(sorted(self.queues.queues))
-            raise SettingsError(f"no queue {submission.queue!r}", do=f"name one of: {known}")
 
     async def begin(
         self, run: str, submission: Submission, user: User, cause: int = 0, more: Mapping[str, Json] | None = None
@@ -86,9 +80,9 @@ class Conductor:
 
         Raises Unreachable if there is no space for a new run.
         """
-        self._check_space()
+        self.submissions.check_space()
         told = submission.model_dump(mode="json") | dict(more or {})
-        event = await self._begin(run, user, trusted(user.tenant, "user"), told, cause=cause)
+        event = await self.submissions.put(run, user, trusted(user.tenant, "user"), told, cause=cause)
         self._enter(submission.queue, Ticket(True, event.seq, run, user.tenant, event.time))
 
     async def child(self, parent: Scope, path: str, workflow: str, task: str, input: Json) -> Done:
@@ -96,8 +90,10 @@ class Conductor:
         run = child_id(parent, path)
         events = self.ledger.run_events(run)
         if not events:
-            self._check(workflow)
-            await self._begin(run, parent.user, parent.labels, begun_with(parent, workflow, task, input))
+            self.submissions.check_workflow(workflow)
+            if no := child_refusal(parent.workflow, parent.by_rule, self.workflows[workflow]):
+                raise no
+            await self.submissions.put(run, parent.user, parent.labels, begun_with(parent, workflow, task, input))
         if not paused_by_a_person(events):
             self._drive(run)
         try:
@@ -110,14 +106,15 @@ class Conductor:
 
     async def fork(self, source: str, at: Fork, user: User) -> str:
         """Begin a run that has done what another had done until then; the new run's id. Raises as `submit`."""
-        self._check_space()
+        self.submissions.check_space()
         first = self.ledger.run_events(source)[0]
-        submission = self._payload(first)
+        submission = self.ledger.payload(first.payload)
         run = _run_id()
-        forked = {"run": source, "before": at.before, "effects": [list(each) for each in at.effects]}
+        listed = {"effects": [list(each) for each in at.effects], "again": [list(each) for each in at.again]}
+        forked = {"run": source, "step": at.step, "before": at.before, **listed}
         kept = {name: value for name, value in submission.items() if name != "user"}
         labels = first.labels or Labels(user.tenant)
-        event = await self._begin(run, user, labels, {**kept, "forked": forked}, source=source)
+        event = await self.submissions.put(run, user, labels, {**kept, "forked": forked}, source=source)
         self._enter(first.decision, Ticket(True, event.seq, run, user.tenant, event.time))
         return run
 
@@ -130,16 +127,16 @@ class Conductor:
         if live is None or task is None or live.scope.over:
             return
         draft = live.scope.draft(kind, actor="gateway", decision="parent" if by_parent else "")
-        pending = self.ledger.append(replace(draft, principal=by.name), {"reason": reason})
+        pending = self.services.recorder.append(replace(draft, principal=by.name), {"reason": reason})
         live.scope.stopping = kind
         await pending.durable()
         if not live.scope.over:
             task.cancel()
         await asyncio.wait([task])
 
-    def resume(self, only: str = "") -> list[str]:
-        """Bring back every open run that is neither paused nor was parked by a restore of the ledger, or the one whose
-        id begins like `only`; their ids.
+    def resume(self, only: str = "", which: Callable[[RunRow], bool] = lambda _: True) -> list[str]:
+        """Bring back every open run that is neither paused nor was parked by a restore of the ledger, of those that
+        `which` picks, or the one whose id begins like `only`; their ids.
 
         Each is driven once it has a place in its queue; a run that another began, once that one has. A paused one that
         waits for its place when the runtime ends is paused still.
@@ -151,10 +148,14 @@ class Conductor:
                 what = "the run has ended, there is nothing to resume"
                 raise SettingsError(what, row.run, "see `bailiwick runs show`")
             rows = [row]
+            self._asked_for.add(row.run)
         else:
             kept = self.ledger.held_back()
             rows = [row for row in self.ledger.open_runs() if row.status != "paused" and row.run not in kept]
-        for row in sorted(rows, key=lambda row: not row.begun):
+            rows = [row for row in rows if which(row)]
+        in_turn = sorted(rows, key=lambda row: not row.begun)
+        self.services.recorder.pasts.expect(row for row in in_turn if row.run not in self.tasks)
+        for row in in_turn:
             self._bring_back(row)
         return [row.run for row in rows]
 
@@ -181,6 +182,7 @@ class Conductor:
         """Stop driving. Runs stay open and resume at the next start."""
         self.closing = True
         self.queues.close()
+        self.retries.close()
         for live in self.live.values():
             live.scope.ending = True
         tasks = list(self.tasks.values())
@@ -192,6 +194,7 @@ class Conductor:
         """Drive a run, unless it is being driven or nothing is any more."""
         if run in self.tasks or self.closing:
             return
+        self.retries.begun(run)
         task = asyncio.get_running_loop().create_task(self._run(run), name=f"run {run}")
         self.tasks[run] = task
         task.add_done_callback(lambda done: self._driven(run, done))
@@ -199,14 +202,16 @@ class Conductor:
     def _driven(self, run: str, task: asyncio.Task[Scope | None]) -> None:
         """Nobody drives a run any more."""
         self.tasks.pop(run, None)
+        self._asked_for.discard(run)
         self.queues.leave(run)
-        if task.cancelled():
-            return
-        if error := task.exception():
+        scope = None if task.cancelled() or task.exception() else task.result()
+        if scope and not self.closing and scope.away:
+            self.retries.put_off(run, scope.away, scope.steps)
+        else:
+            self.retries.forget(run)
+        if not task.cancelled() and (error := task.exception()):
             log.error("run %s is driven no more: %s", run, type(error).__name__, exc_info=error)
-        elif scope := task.result():
-            if scope.ended:
-                self.on_end(run)
+        elif scope:
             self._after(scope)
 
     def _enter(self, queue: str, ticket: Ticket) -> None:
@@ -228,138 +233,52 @@ class Conductor:
         elif not self.queues.waits(row.run.partition("-")[0]):
             self._drive(row.run)
 
+    def _unpark(self, run: str) -> None:
+        """Bring a run back, if it is parked and left to itself."""
+        if run in self.tasks or self.closing:
+            return
+        row = self.ledger.find_run(run)
+        if row.status == "parked" and not self._held(run):
+            self._bring_back(row)
+        else:
+            self.retries.forget(run)
+
+    def _held(self, run: str) -> bool:
+        """Whether somebody is changing a run that nobody drives, or it is kept from going on by itself: by a restore,
+        or by a pause of a run above it."""
+        paused = any(self.ledger.find_run(each).status == "paused" for each in runs_above(run))
+        return paused or self.lock(run).locked() or run in self.ledger.held_back()
+
     async def _run(self, run: str) -> Scope | None:
         """One life of a run; None if there was none to live."""
         async with self.lock(run):
-            life = await self._beginning(run)
-        if life is None:
-            return None
+            asked_for = run in self._asked_for
+            self._asked_for.discard(run)
+            life = await self._opening.life(run, asked_for=asked_for)
+            if life is None:
+                return None
+            self.live[run] = life.waits
         try:
             await life.see_through()
         finally:
+            self.services.recorder.withdraw(run)
             with suppress(BailiwickError):
                 await self.ledger.flushed()  # the next life reads its past from the disk
             del self.live[run]
         return life.scope
 
-    async def _beginning(self, run: str) -> Life | None:
-        """A life of a run on record as begun; None if it has ended, or cannot be begun and is parked."""
-        first = self.ledger.run_events(run)[0]
-        try:
-            events = own(self.ledger, run)
-            if events[-1][0].kind == Kind.RUN_ENDED:
-                return None
-            if not self.queues.knows(first.decision):
-                what = f"the run's queue {first.decision!r} is not declared here"
-                raise Unreachable(what, run, "declare it in the settings, then `bailiwick resume`")
-            submission = events[0][1]
-            scope = self._scope(first, submission, Journal.read([*carried(self.ledger, events), *events]))
-        except BailiwickError as error:
-            await self._unreadable(first, error)
-            return None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            await self._unreadable(first, IntegrityError(f"its record cannot be read: {type(error).__name__}", run))
-            return None
-        if self._parent_is_over(run):
-            scope.stopping = Kind.RUN_CANCELLING
-        begun = any(event.kind == Kind.RUN_STARTED for event, _ in events)
-        kind = Kind.RUN_RESUMED if begun else Kind.RUN_STARTED
-        self.ledger.append(scope.draft(kind, labels=scope.labels, decision="" if begun else first.decision))
-        waits = self.live[run] = Waits(scope)
-        return Life(self.workflows, waits, submission["workflow"])
-
     def _after(self, scope: Scope) -> None:
         """What the end of a life may let go on: a parent that was parked for this run, or this run itself, if one that
         it was parked for has ended meanwhile."""
-        parent = scope.run.rpartition("-")[0]
-        for run in (parent, *([scope.run] if any(map(self._over, scope.awaited)) else [])):
-            if run and run not in self.tasks and not self.closing:
-                row = self.ledger.find_run(run)
-                if row.status == "parked" and run not in self.ledger.held_back():
-                    self._bring_back(row)
+        if scope.ended:
+            self.on_end(scope.run)
+            if parent := scope.run.rpartition("-")[0]:
+                self._unpark(parent)
+        elif any(map(self._over, scope.awaited)):
+            self._unpark(scope.run)
 
     def _over(self, run: str) -> bool:
         return bool(self.ledger.events(run=run, limit=1, kinds=[Kind.RUN_ENDED]))
-
-    def _parent_is_over(self, run: str) -> bool:
-        """Whether the run that began this one has ended, or is being cancelled."""
-        parent = run.rpartition("-")[0]
-        stops = [Kind.RUN_ENDED, Kind.RUN_CANCELLING]
-        return bool(parent and self.ledger.events(run=parent, limit=1, kinds=stops))
-
-    def _check_space(self) -> None:
-        """Raise Unreachable if a new run could fill the disk under the open ones."""
-        check_space(self.ledger.folder, self.services.settings.free_space_mb)
-
-    def _check(self, name: str) -> None:
-        """Raise SettingsError unless a run of this workflow can begin."""
-        if name not in self.workflows:
-            known = ", ".join(sorted(self.workflows))
-            raise SettingsError(f"no workflow {name!r}", do=f"name one of: {known}")
-        if lacking := lacks(self.workflows[name], self.services.records):
-            what = f"the workflow {name} needs tools that nobody offers: {', '.join(lacking)}"
-            raise SettingsError(what, do="name their tools file with --tools")
-
-    async def _begin(
-        self, run: str, user: User, labels: Labels, submission: dict[str, Any], *, cause: int = 0, source: str = ""
-    ) -> Event:
-        """Put a submission on disk; its event, whose `decision` is the queue and `fingerprint` the run that it is
-        forked from, which it reads."""
-        draft = Draft(
-            kind=Kind.RUN_SUBMITTED,
-            tenant=user.tenant,
-            unit=user.unit,
-            run=run,
-            actor="gateway",
-            actor_version=CORE_VERSION,
-            principal=user.name,
-            workflow=submission["workflow"],
-            fingerprint=source,
-            labels=labels,
-            decision=submission["queue"],
-            cause=cause,
-        )
-        return await self.ledger.append(draft, {**submission, "user": user.json()}).durable()
-
-    def _scope(self, first: Event, submission: Json, journal: Journal) -> Scope:
-        user = User.parse(submission["user"])
-        labels = first.labels or Labels(user.tenant)
-        if submission["attachments"]:
-            labels = labels.join(Labels(user.tenant, Classification.INTERNAL, Integrity.UNTRUSTED, ("attachment",)))
-        return Scope(
-            run=first.run,
-            user=user,
-            task=submission["task"],
-            attachments=tuple(submission["attachments"]),
-            seed=submission["seed"],
-            input=submission["input"],
-            workflow=self.workflows.get(submission["workflow"], UNROUTED),
-            journal=journal,
-            labels=labels,
-            services=self.services,
-            clock=Clock(self.services.settings.run_timeout_s),
-            turns=Turns(journal.steps),
-            children=self,
-            rights=None if submission.get("rights") is None else frozenset(submission["rights"]),
-            stopping=journal.stopping if journal.stopping == Kind.RUN_CANCELLING else None,
-        )
-
-    def _payload(self, event: Event) -> Json:
-        return self.ledger.payload(event.payload) if event.payload else None
-
-    async def _unreadable(self, first: Event, error: BailiwickError) -> None:
-        """Park a run that cannot even be begun: its record cannot be read, say, so nobody knows what it has done."""
-        draft = Draft(
-            kind=Kind.RUN_PARKED,
-            tenant=first.tenant,
-            unit=first.unit,
-            run=first.run,
-            actor="core",
-            actor_version=CORE_VERSION,
-            principal=first.principal,
-            decision=type(error).__name__.lower(),
-        )
-        await self.ledger.append(draft, {"error": describe(error), "text": str(error)}).durable()
 
 
 def _run_id() -> str:

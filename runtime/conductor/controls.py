@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.conductor.conductor import Conductor
-from runtime.conductor.past import fork_at
+from runtime.conductor.past import Fork, fork_at
 from runtime.conductor.scope import CORE_VERSION
 from runtime.conductor.waits import Question
 from runtime.gate.recorder import Pending
-from store.ledger.ledger import EVERYTHING
-from store.ledger.reader import RunRow
+from store.ledger.reader import EVERYTHING, RunRow
 from store.records.canonical import Json, canonical
 from store.records.errors import Denied, SettingsError
 from store.records.event import Draft, Event
@@ -27,8 +26,8 @@ NAME_CHARS = 200
 
 @dataclass(frozen=True)
 class Controls:
-    """The controls of one core's runs. Every method raises SettingsError if there is no such run, or it has ended, and
-    Denied if the caller may not do this."""
+    """The controls of one core's runs. Every method raises SettingsError if the caller's tenant has no such run, or it
+    has ended, and Denied if the caller may not do this. Runs of other tenants are not there, for an auditor neither."""
 
     conductor: Conductor
     switch: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -72,9 +71,9 @@ class Controls:
             await self.conductor.stop(child, Kind.RUN_PAUSED, by, reason, by_parent=True)
 
     async def resume(self, run: str, by: User) -> list[str]:
-        """Let a run go on, or (empty) every open one that is not paused; their ids."""
+        """Let a run go on, or (empty) every open one that is not paused and they may control; their ids."""
         if not run:
-            return self.conductor.resume()
+            return self.conductor.resume(which=lambda row: by.tenant == row.tenant and _may_control(by, row))
         return self.conductor.resume((await self._open(run, by)).run)
 
     async def signal(self, run: str, name: str, value: Json, by: User) -> None:
@@ -153,17 +152,21 @@ class Controls:
         at = {"step": intent.step, "cause": said.event.seq}
         return [said, self._told(row, Kind.EFFECT_OUTCOME, by, payload, "done", labels=labels, **at, **same)]
 
-    async def fork(self, run: str, step: str, by: User) -> tuple[str, list[tuple[str, str]]]:
-        """Begin a run of its own with all that a run had recorded before `step`: its id, and step and tool of the
-        effects that were done until then, which it will not repeat. What it commits needs approvals of its own.
+    async def fork(self, run: str, step: str, by: User, *, again: bool = False) -> tuple[str, Fork]:
+        """Begin a run of its own with all that a run had recorded before `step`: its id, and where it was forked.
 
-        Raises Denied for another user's run, SettingsError as fork_at does.
+        What was done until then is not repeated; what it commits needs approvals of its own. Raises Denied for another
+        user's run, SettingsError as fork_at and, without `again`, if effects begun since may be done a second time.
         """
-        row = self.conductor.ledger.find_run(run)
-        if (by.tenant, by.name) != (row.tenant, row.principal):
+        row = self.conductor.ledger.find_run(run, by.tenant)
+        if by.name != row.principal:
             raise Denied(f"{by.name} may not fork another user's run", row.run)
         at = fork_at(self.conductor.ledger, row.run, step)
-        return await self.conductor.fork(row.run, at, by), list(at.effects)
+        if at.again and not again:
+            named = ", ".join(f"{tool} (step {path})" for path, tool in at.again)
+            what = f"the run has begun effects at this step or after it, which a fork may do again: {named}"
+            raise SettingsError(what, f"run {row.run}, step {step}", "fork from a later step, or permit it: --again")
+        return await self.conductor.fork(row.run, at, by), at
 
     async def halt(self, by: User, reason: str) -> None:
         """Let no effect begin any more; returns once that is on disk. Anybody who may use the runtime may do this."""
@@ -178,7 +181,8 @@ class Controls:
             await pending.durable()
 
     async def release(self, by: User, reason: str) -> list[str]:
-        """Let effects begin again, and the runs go on that were parked for the halt; their ids."""
+        """Let effects begin again, and the runs go on that were parked for the halt, of whatever tenant; the ids of
+        those of the caller's."""
         halt = self.conductor.services.gate.halt
         if {"approver", "admin"}.isdisjoint(by.roles):
             raise Denied(f"{by.name} may not release a halt", do="ask an approver")
@@ -192,7 +196,8 @@ class Controls:
         for row in self.conductor.ledger.open_runs():
             parked = self._parked(row.run) if row.status == "parked" else None
             if parked is not None and parked.decision == "halted":
-                held += self.conductor.resume(row.run)
+                self.conductor.resume(row.run)
+                held += [row.run] * (row.tenant == by.tenant)
         return held
 
     def _site(self, kind: Kind, by: User, reason: str) -> Pending:
@@ -203,9 +208,9 @@ class Controls:
 
     async def _open(self, run: str, by: User, *, asked: bool = False) -> RunRow:
         """The open run whose id begins so, if `by` may control it; one who is asked a question need not."""
-        row = self.conductor.ledger.find_run(run)
-        if by.tenant != row.tenant or not (asked or _may_control(by, row)):
-            raise Denied(f"{by.name} may not control this run", run, "ask who submitted it, or an approver")
+        row = self.conductor.ledger.find_run(run, by.tenant)
+        if not (asked or _may_control(by, row)):
+            raise Denied(f"{by.name} may not control this run", row.run, "ask who submitted it, or an approver")
         await self.conductor.begun(row.run)
         live = self.conductor.live.get(row.run)
         if live is not None and live.scope.over:

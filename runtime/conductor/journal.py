@@ -37,15 +37,16 @@ class Journal:
     `steps` are in the order in which they were completed. `asked` is the fingerprint of whatever stands at a path, step
     or not; `commits` are the paths under which there are effects, `undoing` those whose commit failed, with the error;
     `passed` are those that the workflow has come by again. `requested` is the event that first asked a person and
-    `approvals` the one that answered, by approval. `waits` are the waits that began and `answers` what people answered,
-    by step; `signals` those that no wait has taken, by number, and `heard` the numbers of all; `retried` how often a
-    person had a step tried anew; `versions` the version of each workflow that the run began with; `stopping` the event
-    that last told it to stop, if it has not gone on since; `broken` the mismatch that was found.
+    `approvals` the answers and uses of grants since, by approval. `waits` are the waits that began and `answers` what
+    people answered, by step; `signals` those that no wait has taken, by number, and `heard` the numbers of all;
+    `retried` how often a person had a step tried anew; `versions` the version of each workflow that the run began with;
+    `rulings` the gate's on steps that have not ended; `stopping` the event that last told it to stop and `parked` the
+    one that parked it, if it has not gone on since; `broken` the mismatch that was found.
     """
 
     steps: dict[str, Entry] = field(default_factory=dict)
     effects: dict[str, list[tuple[Event, Json]]] = field(default_factory=dict)
-    approvals: dict[str, Event] = field(default_factory=dict)
+    approvals: dict[str, list[tuple[Event, Json]]] = field(default_factory=dict)
     requested: dict[str, Event] = field(default_factory=dict)
     waits: dict[str, tuple[Event, Json]] = field(default_factory=dict)
     answers: dict[str, tuple[Event, Json]] = field(default_factory=dict)
@@ -54,6 +55,8 @@ class Journal:
     patches: set[str] = field(default_factory=set)
     versions: dict[str, int] = field(default_factory=dict)
     stopping: Kind | None = None
+    parked: Event | None = None
+    rulings: dict[str, list[tuple[Event, Json]]] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
     commits: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
@@ -72,11 +75,14 @@ class Journal:
     def _add(self, event: Event, payload: Json) -> None:
         if event.workflow_version:
             self.versions.setdefault(event.workflow, event.workflow_version)
+        if event.kind in (Kind.RUN_PARKED, Kind.RUN_RESUMED):
+            self.parked = event if event.kind == Kind.RUN_PARKED else None
         match event.kind:
-            case Kind.STEP_COMPLETED | Kind.REVIEW_COMPLETED | Kind.STEP_FAILED:
+            case Kind.STEP_COMPLETED | Kind.REVIEW_COMPLETED | Kind.PLAN_FROZEN | Kind.STEP_FAILED:
                 error = revive(**payload["error"]) if event.kind == Kind.STEP_FAILED else None
                 entry = Entry(event.fingerprint, payload.get("value"), event.labels, error, payload["arguments"])
                 self.steps[event.step] = entry
+                self.rulings.pop(event.step, None)
                 self.asked[event.step] = event.fingerprint
                 if payload["kind"] == "wait":
                     self.signals.pop(event.cause, None)
@@ -103,10 +109,12 @@ class Journal:
             case Kind.EFFECT_INTENT | Kind.EFFECT_OUTCOME | Kind.EFFECT_IN_DOUBT:
                 self.effects.setdefault(event.step, []).append((event, payload))
                 self.commits.add(event.step.rpartition(".")[0])
+            case Kind.DECISION:
+                self.rulings.setdefault(event.step, []).append((event, payload))
             case Kind.APPROVAL_REQUESTED:
                 self.requested.setdefault(payload["approval"], event)
-            case Kind.APPROVAL_ANSWERED:
-                self.approvals[payload["approval"]] = event
+            case Kind.APPROVAL_ANSWERED | Kind.GRANT_USED:
+                self.approvals.setdefault(payload["approval"], []).append((event, payload))
 
     def take(self, path: str, fingerprint: str, asked: str) -> Entry | None:
         """The recorded step at `path`, or None if it is yet to be done. Raises ReplayMismatch."""

@@ -17,12 +17,14 @@ from runtime.conductor.scope import Scope
 from runtime.conductor.waits import Waits
 from runtime.contract.run import Run
 from runtime.contract.workflow import Workflow
+from runtime.notices import Notice
 from store.records.canonical import Json, canonical
 from store.records.errors import (
     BailiwickError,
     DeadLetter,
     Denied,
     InDoubt,
+    Missing,
     ModelFailed,
     SettingsError,
     Timeout,
@@ -38,7 +40,7 @@ ROUTING = "route"
 
 async def unrouted(_run: Run) -> None:
     """Stands for the workflow until the router has chosen one; it is never called."""
-    raise Unreachable("the run has no workflow yet")
+    raise Missing("the run has no workflow yet")
 
 
 UNROUTED = Workflow("", 0, unrouted, None, ())
@@ -48,6 +50,18 @@ UNROUTED = Workflow("", 0, unrouted, None, ())
 def lacks(workflow: Workflow, records: Mapping[str, ToolRecord]) -> list[str]:
     """The tools that a workflow names and no server offers."""
     return sorted(set(workflow.tools) - set(records))
+
+
+def fitting(workflows: Mapping[str, Workflow], name: str, version: int | None, run: str) -> Workflow:
+    """The workflow of this name, for a run that began with this version of it; None: with none yet. Raises Missing
+    if it is not among these, or is in another version."""
+    installed = workflows.get(name)
+    if installed is None:
+        raise Missing(f"the run's workflow {name!r} is not installed here", do="start the runtime with it")
+    if version not in (None, installed.version):
+        what = f"the run began with version {version} of {name!r}, and here is version {installed.version}"
+        raise Missing(what, run, f"start the runtime with version {version}, or cancel the run")
+    return installed
 
 
 @dataclass
@@ -69,6 +83,7 @@ class Life:
         current.set(Branch())
         live = LiveRun(scope, self.waits)
         try:
+            scope.check_user()
             scope.workflow = await self._chosen(live)
             limit = scope.services.settings.run_timeout_s
             late = Timeout(f"the run did not end within {limit:g} s", scope.run, "raise run_timeout_s")
@@ -129,23 +144,28 @@ class Life:
         return self._workflow(await within(ROUTING, lambda: live.route(choices)))
 
     def _workflow(self, name: str) -> Workflow:
-        """The workflow of this name, in the version that the run began with. Raises Unreachable."""
-        version = self.scope.journal.versions.get(name)
-        installed = self.workflows.get(name)
-        if installed is None:
-            raise Unreachable(f"the run's workflow {name!r} is not installed here", do="start the runtime with it")
-        if version not in (None, installed.version):
-            what = f"the run began with version {version} of {name!r}, and here is version {installed.version}"
-            raise Unreachable(what, self.scope.run, f"start the runtime with version {version}, or cancel the run")
-        return installed
+        """The workflow of this name, in the version that the run began with. Raises Missing."""
+        return fitting(self.workflows, name, self.scope.journal.versions.get(name), self.scope.run)
 
     async def _park(self, error: BailiwickError) -> None:
-        """Leave the run open. On disk before anybody can resume it, for a resumed run reads its past from there."""
+        """Leave the run open. On disk before anybody can resume it, for a resumed run reads its past from there.
+
+        One that was parked for as much before, and has told nothing since, is parked still.
+        """
         scope = self.scope
-        step = scope.dead_letter if isinstance(error, DeadLetter) else ""
         scope.over = True
-        draft = scope.draft(Kind.RUN_PARKED, step, decision=type(error).__name__.lower())
+        if isinstance(error, Unreachable) and not isinstance(error, Missing):
+            scope.away = error
+        decision, before = type(error).__name__.lower(), scope.journal.parked
+        if scope.services.recorder.withdraw(scope.run) and before is not None and before.decision == decision:
+            return
+        step = scope.dead_letter if isinstance(error, DeadLetter) else ""
+        draft = scope.draft(Kind.RUN_PARKED, step, decision=decision)
         await scope.durable(draft, {"error": describe(error), "text": str(error)})
+        if isinstance(error, InDoubt):
+            doubt = next(iter(scope.services.gate.effects.open_intents(scope.run)), None)
+            tool = doubt.tool if doubt else ""
+            scope.services.notify(Notice("in-doubt", scope.run, scope.run, scope.workflow.name, tool))
 
     async def _end(self, status: Ended, payload: dict[str, Any]) -> None:
         """The last event of the run. One of whose effects nobody knows whether it happened is parked instead."""

@@ -9,16 +9,21 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from runtime.agents.proposal import Turn
+from runtime.conductor import loop
 from runtime.conductor.branch import current
 from runtime.conductor.changes import ChangeSet, staged_here
 from runtime.conductor.concurrent import first, gather
+from runtime.conductor.done import Done
 from runtime.conductor.journal import fingerprint
-from runtime.conductor.meter import columns, most_tokens, told
-from runtime.conductor.scope import Done, Scope
-from runtime.conductor.thinking import Brief, Thinking
+from runtime.conductor.loop import Brief
+from runtime.conductor.meter import EMBED_S, Most, columns, most_tokens, told
+from runtime.conductor.plans.carrying import carry_out, plain
+from runtime.conductor.plans.planner import Order
+from runtime.conductor.scope import Scope
+from runtime.conductor.thinking import Thinking
 from runtime.conductor.waits import Waits
-from runtime.contract.run import USUAL, M, Run
-from runtime.contract.values import Backoff, Example, Receipt, Staged, Verdict, Work, record
+from runtime.contract.run import NOTHING, USUAL, M, Run
+from runtime.contract.values import Backoff, Example, Planned, Receipt, Staged, Verdict, Work, record
 from store.records.canonical import Json
 from store.records.errors import DeadLetter, ModelFailed, SettingsError, Timeout, ToolFailed
 from store.records.kinds import Kind
@@ -71,7 +76,21 @@ class LiveRun(Run):
         examples: Sequence[Example] = (),
         turns: int = 4,
     ) -> Work:
-        return await self._thinking.work(Brief(goal, tuple(tools), tuple(notes), tuple(examples)), turns)
+        return await loop.work(self._thinking, Brief(goal, tuple(tools), tuple(notes), tuple(examples)), turns)
+
+    async def plan(
+        self,
+        goal: str,
+        *,
+        tools: Sequence[str],
+        readers: Sequence[type[BaseModel]] = (),
+        constants: Mapping[str, Json] = NOTHING,
+        data: Mapping[str, Json] = NOTHING,
+        steps: int = 6,
+    ) -> Planned:
+        named = {each.__name__: each for each in readers}
+        order = Order(goal, tuple(tools), named, plain(constants), plain(data), steps)
+        return await carry_out(self, self._thinking, order)
 
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         if not self._scope.tool(tool).local_read:
@@ -84,6 +103,14 @@ class LiveRun(Run):
 
     def stage(self, tool: str, /, **arguments: Any) -> Staged:
         return self._changes.stage(tool, arguments, by="rule")
+
+    def const(self, value: T) -> T:
+        scope = self._scope
+        try:
+            scope.grounds = scope.grounds.declaring(value)
+        except (ValueError, TypeError, RecursionError):
+            raise SettingsError("a constant must be plain JSON", f"run {scope.run}") from None
+        return value
 
     def discard(self) -> None:
         self._changes.discard()
@@ -105,7 +132,12 @@ class LiveRun(Run):
                 found = await scope.services.memory.recall(scope.user.tenant, query, limit, meter)
             labels = [label for _, label in found]
             joined = labels[0].join(*labels[1:]) if labels else None
-            return Done([value for value, _ in found], joined, columns(meter.last), told(meter.last))
+            return Done(
+                [value for value, _ in found],
+                joined,
+                columns(meter.last, scope.services.settings.rates),
+                told(meter.last),
+            )
 
         return [record(each) for each in await scope.step("recall", "", [query, limit], live)]
 
@@ -124,7 +156,7 @@ class LiveRun(Run):
                     run=scope.run,
                     meter=meter,
                 )
-            return Done(None, None, columns(meter.last), told(meter.last))
+            return Done(None, None, columns(meter.last, scope.services.settings.rates), told(meter.last))
 
         await scope.step("remember", "", [text, dict(tags)], live)
 
@@ -201,9 +233,10 @@ class LiveRun(Run):
             draft = self._scope.draft(Kind.NOTE, path, fingerprint=mark)
             self._scope.services.recorder.append(draft, {"kind": "emit", "text": text})
 
-    def _texts(self, text: str) -> int:
-        """The most tokens that embedding a text for the memory may take."""
-        return min(most_tokens(text), self._scope.services.settings.prompt_tokens_per_proposal)
+    def _texts(self, text: str) -> Most:
+        """The most that embedding a text for the memory may take."""
+        tokens = min(most_tokens(text), self._scope.services.settings.prompt_tokens_per_proposal)
+        return Most(tokens, device_ms=round(1000 * EMBED_S))
 
     async def _value(self, kind: str, make: Callable[[], Json]) -> Json:
         async def live(_path: str) -> Done:

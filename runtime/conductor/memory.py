@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.agents.proposal import Model, ModelCall
-from runtime.conductor.meter import Meter
+from runtime.conductor.meter import EMBED_S, Meter
+from store.keys.memos import Memos
 from store.memory.memory import Embed, Memory
+from store.memory.upkeep import Upkeep
 from store.records.canonical import Json
 from store.records.labels import Labels
 
-EMBED_S = 60.0
-"""Seconds that one embedding may take."""
 _meter: ContextVar[Meter] = ContextVar("meter")
 """The meter of the step that uses the memory: the store hands its embedder texts and nothing else."""
 
@@ -27,6 +27,11 @@ class LedgerMemory:
     def open(cls, folder: Path, model: Model) -> "LedgerMemory":
         """The memory in a folder, embedded by a model. Raises SettingsError if the folder cannot be used."""
         return cls(Memory.open(folder, _embedder(model)))
+
+    @property
+    def memos(self) -> Memos:
+        """The same memory, as keeping and backups see it."""
+        return Upkeep(self.memory.tables)
 
     async def remember(
         self,

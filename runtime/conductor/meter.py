@@ -8,11 +8,36 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.request import Completion
-from runtime.agents.proposal import ModelCall
+from runtime.agents.proposal import Allowance, ModelCall
+from runtime.gate.rates import Rates
 from store.records.canonical import Json
 
+EMBED_S = 60.0
+"""Seconds that one embedding for the memory may take."""
 FRAME = 16
 """Tokens that an embedding model puts around the windows of a text, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """The most that the model calls of a step may take: tokens of prompts and of answers, milliseconds of the device.
+    No call takes more of the device's time than it is given to answer in."""
+
+    prompt: int
+    generated: int = 0
+    device_ms: int = 0
+
+    @classmethod
+    def of(cls, allowance: Allowance) -> "Most":
+        """What an allowance may come to."""
+        calls, texts = allowance.calls, allowance.texts
+        seconds = (calls + bool(texts)) * allowance.seconds
+        return cls(calls * allowance.prompt + texts, calls * allowance.tokens, round(1000 * seconds))
+
+    @property
+    def tokens(self) -> int:
+        """Prompted and generated."""
+        return self.prompt + self.generated
 
 
 @dataclass
@@ -33,8 +58,15 @@ def most_tokens(text: str) -> int:
     return len(text.encode()) + FRAME
 
 
-def columns(call: ModelCall | None) -> dict[str, Any]:
-    """The fields of an event that tell of a model call."""
+def cost(call: ModelCall, rates: Rates) -> int:
+    """What a model call cost, in millionths."""
+    given = call.given
+    prompt = given.prompt_tokens if isinstance(given, Completion) else given.tokens
+    return rates.of_model(given.model, prompt, given.tokens - prompt, given.device_ms)
+
+
+def columns(call: ModelCall | None, rates: Rates) -> dict[str, Any]:
+    """The fields of an event that tell of a model call, and what it cost."""
     if call is None:
         return {}
     given = call.given
@@ -44,6 +76,7 @@ def columns(call: ModelCall | None) -> dict[str, Any]:
         "grammar_digest": given.grammar_digest if isinstance(given, Completion) else "",
         "tokens": given.tokens,
         "device_ms": given.device_ms,
+        "cost_micros": cost(call, rates),
     }
 
 

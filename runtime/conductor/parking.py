@@ -1,11 +1,12 @@
 """What parks a run: errors that are no step's result, and that a later attempt may get past."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from store.records.errors import ReplayMismatch, Unreachable, Waiting
 
+T = TypeVar("T")
 PARKS = (Waiting, Unreachable, ReplayMismatch)
 
 
@@ -19,3 +20,20 @@ def raise_parking(tasks: Iterable[asyncio.Task[Any]]) -> None:
     for error in [task.exception() for task in tasks if not task.cancelled()]:
         if isinstance(error, PARKS):
             raise error
+
+
+async def unbroken(work: Coroutine[Any, Any, T], ending: Callable[[], bool]) -> T:
+    """`work`, which a cancellation waits for, unless everything is `ending`. Raises CancelledError after it then."""
+    task = asyncio.ensure_future(work)
+    interrupted = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            interrupted = True
+            if ending():
+                task.cancel()
+    raise_parking([task])
+    if interrupted:
+        raise asyncio.CancelledError
+    return task.result()

@@ -4,17 +4,18 @@ A schedule is an event, and so is whatever is done to it. A firing is one event 
 cause is the schedule's: there are no two writes that a crash could come between. The run's id follows from the
 schedule's name and the time, so that no time fires twice, whatever the clock does. Of the firings that a downtime made
 late only the last is made up for, and none that a restore of the ledger may have forgotten. A run that still goes on
-when the next is due does not hold it up: that is what queues are for. A schedule that fired while the clock was ahead
-fires again once that time is past.
+when the next is due does not hold it up: that is what queues are for. Where the clock was ahead and is set back, times
+count from there on as they come, but for those that have fired; once it is where it was, what it skips is past.
 """
 
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,9 +27,9 @@ from runtime.gate.recorder import Pending
 from runtime.gateway.messages import ScheduleChange, ScheduleSpec, ScheduleView, Submission
 from runtime.gateway.verbs import plain
 from runtime.settings import NAME
-from store.ledger.ledger import EVERYTHING
+from store.ledger.reader import EVERYTHING
 from store.records.canonical import Json, digest
-from store.records.errors import BailiwickError, Denied, SettingsError
+from store.records.errors import BailiwickError, Denied, SettingsError, UserGone
 from store.records.event import Draft, Event
 from store.records.identity import User
 from store.records.kinds import Kind
@@ -47,21 +48,36 @@ log = logging.getLogger("bailiwick.schedules")
 
 @dataclass
 class Schedule:
-    """One schedule. What fires is later than `after`; `run` is the last one, for the time `due`."""
+    """One schedule. What fires is later than `after`; `run` is the last one, for the time `due`.
+
+    `back` is where a clock went on that was set back to before `after`.
+    """
 
     spec: ScheduleSpec
     user: User
     seq: int
     cron: Cron
     after: datetime
+    back: datetime | None = None
     paused: bool = False
     removed: bool = False
     run: str = ""
     due: datetime | None = None
 
     def next(self, now: datetime) -> datetime | None:
-        """When it fires next; None if it does not."""
-        return None if self.paused or self.removed else self.cron.next(max(self.after, now))
+        """The next time after `now` at which it fires; None if it does not."""
+        return None if self.paused or self.removed else self.cron.next(now)
+
+    def since(self, looked: datetime, now: datetime) -> datetime:
+        """What is due now is later than this; `looked` is when that was last asked, as the clock has it now.
+
+        A clock that only falls back for a while makes nothing due again that was settled before.
+        """
+        if now >= self.after:
+            self.back = None
+            return self.after
+        self.back = min(self.back or looked, looked)
+        return self.back
 
 
 class Schedules:
@@ -73,6 +89,7 @@ class Schedules:
         self._all: dict[tuple[str, str], Schedule] = {}
         self._changed = asyncio.Event()
         self._ticking: asyncio.Task[None] | None = None
+        self._looked = time.monotonic()
         self._read()
 
     def views(self, by: User) -> list[ScheduleView]:
@@ -111,7 +128,7 @@ class Schedules:
         if by.name != schedule.user.name and {"approver", "admin"}.isdisjoint(by.roles):
             raise Denied(f"{by.name} may not change this schedule", name, "ask who set it up, or an approver")
         if (change, schedule.paused) in (("pause", True), ("resume", False)):
-            raise SettingsError(f"the schedule is {'' if schedule.paused else 'not '}paused", name)
+            raise SettingsError(f"the schedule is {'paused already' if schedule.paused else 'not paused'}", name)
         payload = {"name": name, "from": self.clock().isoformat()}
         pending = self._told(CHANGES[change], by, schedule.spec, payload, schedule.seq)
         self._apply(schedule, CHANGES[change], payload)
@@ -130,23 +147,39 @@ class Schedules:
 
     async def fire(self) -> None:
         """Submit what is due, each schedule once."""
+        begun = time.monotonic()
         for schedule in tuple(self._all.values()):
             now = self.clock()
-            due = schedule.cron.last(schedule.after, now)
+            after = schedule.since(now - timedelta(seconds=time.monotonic() - self._looked), now)
+            due = schedule.cron.last(after, now)
             if due is not None and not schedule.paused and not schedule.removed:
-                await self._submit(schedule, due, now)
+                try:
+                    self._conductor.services.users.still(schedule.user)
+                except UserGone as gone:
+                    await self._pause(schedule, gone)
+                else:
+                    await self._submit(schedule, due, after, now)
+        self._looked = begun
 
-    async def _submit(self, schedule: Schedule, due: datetime, now: datetime) -> None:
+    async def _submit(self, schedule: Schedule, due: datetime, after: datetime, now: datetime) -> None:
         """Have the firing of a time on disk. The payload says `since` when it stands for all, and how late it is."""
         run = _run_of(schedule, due)
         if not self._conductor.ledger.run_events(run):
-            since = schedule.cron.next(schedule.after) or due
+            since = schedule.cron.next(after) or due
             late_s = int((now - due).total_seconds())
             told = {"name": schedule.spec.name, "due": due.isoformat(), "since": since.isoformat(), "late_s": late_s}
             submission = _submission(schedule.spec)
             await self._conductor.begin(run, submission, schedule.user, schedule.seq, {"schedule": told})
         schedule.after = schedule.due = due
+        schedule.back = None
         schedule.run = run
+
+    async def _pause(self, schedule: Schedule, gone: UserGone) -> None:
+        """Pause the schedule of a user who may begin no runs any more: each firing would only be parked."""
+        payload = {"name": schedule.spec.name, "from": self.clock().isoformat(), "reason": str(gone)}
+        pending = self._told(Kind.SCHEDULE_PAUSED, schedule.user, schedule.spec, payload, schedule.seq, actor="core")
+        self._apply(schedule, Kind.SCHEDULE_PAUSED, payload)
+        await pending.durable()
 
     async def _tick(self) -> None:
         while True:
@@ -164,7 +197,7 @@ class Schedules:
 
     def _check(self, spec: ScheduleSpec) -> None:
         """Raise SettingsError unless a run of this could begin now."""
-        self._conductor.check(_submission(spec))
+        self._conductor.submissions.check(_submission(spec))
         workflow = self._conductor.workflows.get(spec.workflow)
         try:
             if workflow is not None and workflow.input is not None:
@@ -206,12 +239,14 @@ class Schedules:
         if kind == Kind.SCHEDULE_RESUMED:
             schedule.after = max(schedule.after, datetime.fromisoformat(payload["from"]))
 
-    def _told(self, kind: Kind, by: User, spec: ScheduleSpec, payload: Json, cause: int = 0) -> Pending:
+    def _told(
+        self, kind: Kind, by: User, spec: ScheduleSpec, payload: Json, cause: int = 0, actor: str = "gateway"
+    ) -> Pending:
         draft = Draft(
             kind=kind,
             tenant=by.tenant,
             unit=by.unit,
-            actor="gateway",
+            actor=actor,
             actor_version=CORE_VERSION,
             principal=by.name,
             workflow=spec.workflow,

@@ -12,11 +12,14 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
+from runtime.conductor.done import Done
 from runtime.conductor.journal import fingerprint
-from runtime.conductor.scope import Done, Scope
+from runtime.conductor.scope import Scope
+from runtime.notices import Notice
 from store.records.canonical import Json
 from store.records.errors import SettingsError, Timeout
 from store.records.event import Event
+from store.records.identity import User
 from store.records.kinds import Kind
 
 LONGEST_S = 10 * 366 * 86_400.0
@@ -88,6 +91,12 @@ class Waits:
             self.scope.journal.heard.add(event.seq)
             self._keep(event, payload)
 
+    def concerns(self, question: Question, user: User) -> bool:
+        """Whether a question is listed for a user of its tenant: an approver, who is asked, or whose run it is."""
+        own = self.scope.user
+        asked = user.name in (own.name, question.to) or not {question.to, "approver"}.isdisjoint(user.roles)
+        return user.tenant == own.tenant and asked
+
     @property
     def kept(self) -> int:
         """How many signals nobody has taken."""
@@ -112,17 +121,20 @@ class Waits:
                 due = begun.get("due", "")
                 future: asyncio.Future[tuple[Event, Json]] = asyncio.get_running_loop().create_future()
                 asked = Question(path, question, schema, to, request.time, due, request.seq, future)
-                answer = await self._answered(asked)
+                answer = await self._answered(asked, expires_s)
             event, value = answer
             return Done(value["value"], event.labels, {"cause": event.seq})
 
         return await self.scope.step("input", question, arguments, live)
 
-    async def _answered(self, asked: Question) -> tuple[Event, Json]:
+    async def _answered(self, asked: Question, expires_s: float | None) -> tuple[Event, Json]:
         self.questions[asked.step] = asked
+        scope = self.scope
+        scope.services.notify(Notice("question", scope.run, scope.run, scope.workflow.name, expires=asked.due))
         try:
             with self._waiting(asked.step):
-                async with asyncio.timeout(_left(asked.due) if asked.due else None):
+                # As for a sleep: a clock that was set back gives nobody more time.
+                async with asyncio.timeout(None if expires_s is None else min(_left(asked.due), expires_s)):
                     return await asyncio.shield(asked.answer)
         except TimeoutError:
             if asked.answer.done():

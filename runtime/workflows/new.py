@@ -8,10 +8,10 @@ WORKFLOW = '''"""A workflow of our own."""
 
 from pydantic import BaseModel
 
-from bailiwick import Run, workflow
-
+from bailiwick import ByModel, Run, workflow
 
 TOOLS = ("ops.read_logs", "ops.restart_service", "ops.page_on_call")
+BY_MODEL = (ByModel("ask", "which service is restarted"),)  # all else is decided by this file
 
 
 class Facts(BaseModel):
@@ -28,7 +28,7 @@ async def page_someone(run: Run) -> str:
     return "a person was paged"
 
 
-@workflow("{name}", version=1, fallback=page_someone, tools=TOOLS)
+@workflow("{name}", version=1, fallback=page_someone, tools=TOOLS, by_model=BY_MODEL)
 async def {function}(run: Run) -> str:
     """Restart the service that the task names. (The router reads this paragraph.)"""
     facts = await run.ask(Facts, "Which service is it about?")

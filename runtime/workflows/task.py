@@ -2,10 +2,12 @@
 
 from pydantic import BaseModel, Field
 
+from runtime.contract.decision import ByModel
 from runtime.contract.run import Run
 from runtime.contract.workflow import workflow
 
 TURNS = 6
+BY_MODEL = (ByModel("work", "which tools are called, and with what"), ByModel("ask", "what the user is told"))
 
 
 class Answer(BaseModel):
@@ -14,7 +16,7 @@ class Answer(BaseModel):
     text: str = Field(max_length=600)
 
 
-@workflow("task", version=1)
+@workflow("task", version=1, by_model=BY_MODEL)
 async def task(run: Run) -> Answer:
     """A question, or a piece of work with the tools at hand.
 

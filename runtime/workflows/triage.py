@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from runtime.contract.decision import ByModel
 from runtime.contract.run import Run
 from runtime.contract.values import Example
 from runtime.contract.workflow import workflow
@@ -17,6 +18,10 @@ EVIDENCE = ("ops.diff_config", "ops.read_logs")
 REPAIRS = ("ops.restart_service", "ops.rollback_config", "ops.clear_quota", "ops.set_dependency")
 READS = ("ops.list_services", "ops.check_health", "ops.search_runbooks", *EVIDENCE)
 WRITES = (*REPAIRS, "ops.page_on_call")
+BY_MODEL = (
+    ByModel("work", "which logs and configs to look at", EVIDENCE),
+    ByModel("work", "which repair of which service is staged", REPAIRS),
+)
 CHECKS = 8
 
 
@@ -45,7 +50,7 @@ async def by_runbook(run: Run) -> Resolution:
     return await _resolved(run, repair.tool, repair.arguments, evidence, await _runbooks(run, evidence))
 
 
-@workflow("triage", version=2, fallback=by_runbook, tools=(*READS, *WRITES))
+@workflow("triage", version=2, fallback=by_runbook, tools=(*READS, *WRITES), by_model=BY_MODEL)
 async def triage(run: Run) -> Resolution:
     """A service fails or is slow: find out why, repair it, confirm that it works again.
 

@@ -162,7 +162,8 @@ def completion(tokens: int, stop: Any = "end") -> Completion:
 
 @dataclass
 class Scripted:
-    """Agents that say what a test tells them to: `calls` by turn of the loop, one `answer`, `verdict` and `choice`.
+    """Agents that say what a test tells them to: `calls` by turn of the loop, one `answer` (or what a function of
+    the question says), `verdict` and `choice`.
 
     An exception is raised instead. `asked` names every question that was put to one; `earlier` are calls of a model
     that every answer rests on besides its own, which is `answering` or a completion; `error` ends each proposal.
@@ -185,7 +186,7 @@ class Scripted:
         return self._say("work", context, self.calls[len(context.turns)])
 
     async def ask(self, context: AskContext) -> Proposal:
-        return self._say("ask", context, self.answer)
+        return self._say("ask", context, self.answer(context) if callable(self.answer) else self.answer)
 
     async def route(self, context: RouteContext) -> Proposal:
         return self._say("route", context, self.choice)
@@ -239,7 +240,9 @@ class Life:
         """Answer every approval that waits; how many there were."""
         waiting = await self.core.waiting()
         for each in waiting:
-            await self.core.answer(Answer(approval=each.approval, yes=yes, meaning="seen"), self.user)
+            await self.core.answer(
+                Answer(approval=each.approval, yes=yes, meaning="seen", digest=each.binding), self.user
+            )
         return len(waiting)
 
     async def until_waiting(self) -> None:
@@ -321,6 +324,7 @@ async def a_life(
         records=host.records(),
         agents=agents,
         memory=memory,
+        memos=memory.memos,
         workflows={each.name: each for each in workflows},
         inventory=Inventory.services(["gateway", "orders"]),
     )

@@ -53,7 +53,7 @@ async def test_a_yes_lets_the_effect_through_and_is_on_record(live: Any, site: A
         assert (answered.principal, answered.decision, answer["meaning"]) == (life.user.name, "yes", "seen")
         intent, payload = life.events(view.run, Kind.EFFECT_INTENT)[0]
         assert asked.seq < answered.seq < intent.seq
-        assert payload["approver"] == life.user.name
+        assert payload["approvers"] == [life.user.name]
     assert len(site.effects()) == 1
 
 
@@ -92,10 +92,10 @@ async def test_an_answer_of_an_earlier_life_is_the_cause_of_what_it_lets_through
     async with live(flow(staging(ROLLBACK))) as life:
         assert (await life.resume(run)).status == "completed"
         ((answered, _),) = life.events(run, Kind.APPROVAL_ANSWERED)
-        *_, (again, _), (ruling, _), (word, _) = life.events(run, Kind.DECISION)
-        assert [event.decision for event in (again, ruling, word)] == ["suspend", "suspend", "allow"]
-        assert answered.seq < again.seq, "the first life died before it got further than the answer"
-        assert [event.cause for event in (again, ruling, word)] == [0, answered.seq, ruling.seq]
+        (first, _), (ruling, _), (word, _) = life.events(run, Kind.DECISION)
+        assert [event.decision for event in (first, ruling, word)] == ["suspend", "suspend", "allow"]
+        assert first.seq < answered.seq < ruling.seq, "what the first life was told stands, and is not told again"
+        assert [event.cause for event in (first, ruling, word)] == [0, answered.seq, ruling.seq]
 
 
 async def test_a_read_leads_back_to_the_policys_word(live: Any) -> None:
@@ -202,14 +202,17 @@ async def test_of_two_answers_the_first_counts_and_the_second_is_refused(live: A
         run = await life.submit("flow")
         await life.until_waiting()
         (entry,) = await life.core.waiting()
-        both = [life.core.answer(Answer(approval=entry.approval, yes=yes), life.user) for yes in (False, True)]
+        both = [
+            life.core.answer(Answer(approval=entry.approval, yes=yes, digest=entry.binding), life.user)
+            for yes in (False, True)
+        ]
         first, second = await asyncio.gather(*both, return_exceptions=True)
         assert first is None
         assert isinstance(second, SettingsError)
         assert (await life.finish(run)).status == "denied"
         assert len(life.events(run, Kind.APPROVAL_ANSWERED)) == 1
         with pytest.raises(SettingsError, match="no such approval is waiting"):
-            await life.core.answer(Answer(approval=entry.approval, yes=True), life.user)
+            await life.core.answer(Answer(approval=entry.approval, yes=True, digest=entry.binding), life.user)
 
 
 async def test_an_answer_counts_even_if_whoever_gave_it_hangs_up(live: Any, site: Any) -> None:
@@ -217,7 +220,9 @@ async def test_an_answer_counts_even_if_whoever_gave_it_hangs_up(live: Any, site
         run = await life.submit("flow")
         await life.until_waiting()
         (entry,) = await life.core.waiting()
-        answering = asyncio.ensure_future(life.core.answer(Answer(approval=entry.approval, yes=True), life.user))
+        answering = asyncio.ensure_future(
+            life.core.answer(Answer(approval=entry.approval, yes=True, digest=entry.binding), life.user)
+        )
         await asyncio.sleep(0)
         answering.cancel()
         assert (await asyncio.wait_for(life.finish(run), 10)).status == "completed"
@@ -230,5 +235,7 @@ async def test_only_an_approver_may_answer(live: Any) -> None:
         await life.until_waiting()
         (entry,) = await life.core.waiting()
         with pytest.raises(Denied, match="may not answer"):
-            await life.core.answer(Answer(approval=entry.approval, yes=True), User("eve", 1, "local", "x"))
+            await life.core.answer(
+                Answer(approval=entry.approval, yes=True, digest=entry.binding), User("eve", 1, "local", "x")
+            )
         assert len(await life.core.waiting()) == 1

@@ -25,7 +25,7 @@ async def test_a_load_is_an_event_and_so_is_a_fall_to_the_cpu(live: Any) -> None
         views: list[EventView] = []
         while len(views) < 2:
             await asyncio.sleep(0.01)
-            told = await life.core.events(0, "", 10, True, 0.0)
+            told = await life.core.events(0, "", 100, True, 0.0)
             views = [view for view in told if view.event["kind"] == Kind.MODEL_LOADED]
     assert [view.event["decision"] for view in views] == ["", "fell-back"]
     assert [view.payload for view in views] == [LOADED, FELL_BACK]

@@ -124,10 +124,10 @@ async def test_a_commit_that_failed_stays_failed_though_its_undoing_was_interrup
         budgets = life.core.conductor.services.gate.budgets
         reserve = budgets.reserve_call
 
-        def refuses(run: str, user: Any, step: str) -> Any:
-            if step == "5.3":
+        def refuses(asked: Any) -> Any:
+            if asked.step == "5.3":
                 raise BudgetExceeded("the day's budget is spent")
-            return reserve(run, user, step)
+            return reserve(asked)
 
         budgets.reserve_call = refuses
         run = await life.submit("flow")
@@ -173,7 +173,7 @@ async def test_an_effect_with_anothers_result_is_undone_with_what_it_was_given(l
 def _allowed(life: Any) -> Any:
     from runtime.gate.decision import Decision
 
-    return Decision("allow", (), life.core.conductor.services.policy_digest, ())
+    return Decision("allow", (), life.core.conductor.services.gate.policy.digest, ())
 
 
 async def test_a_first_whose_winner_is_parked_can_be_resumed(live: Any, site: Any) -> None:

@@ -78,7 +78,7 @@ async def test_a_run_goes_to_its_end(live: Any, site: Any, script: Any) -> None:
         assert value["recalled"] == [["orders was full", {"tool": "ops.restart_service"}]]
         assert value["receipts"] == [[f"ops.{tool}", {"done": tool}] for tool in DONE]
         assert life.repeated(view.run) == []
-        assert (await life.core.verify()).ok
+        assert (await life.core.queries.verify()).ok
     assert [[tool, arguments] for tool, _, arguments in site.effects()] == [
         ["restart_service", {"service": "orders"}],
         ["open_ticket", {"title": "orders"}],

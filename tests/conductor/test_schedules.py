@@ -128,13 +128,56 @@ async def test_a_clock_that_jumps_back_fires_nothing_twice(live: Any) -> None:
         set_clock(life, MONDAY)
         await life.core.add_schedule(spec(cron="0 * * * *"), life.user)
         [first] = await fire(life, MONDAY + timedelta(hours=1))
-        assert await fire(life, MONDAY - timedelta(hours=5)) == [first]
+        assert await fire(life, MONDAY - timedelta(hours=4.5)) == [first]
         assert await fire(life, MONDAY + timedelta(hours=1)) == [first]
         await life.core.change_schedule("daily", "remove", life.user)
         set_clock(life, MONDAY)
         await life.core.add_schedule(spec(cron="0 * * * *"), life.user)
         assert await fire(life, MONDAY + timedelta(hours=1)) == [first]
         assert len(await fire(life, MONDAY + timedelta(hours=2))) == 2
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("fired", [False, True])
+async def test_what_was_set_up_or_fired_while_the_clock_was_ahead_goes_on_when_it_is_set_back(
+    live: Any, restarted: bool, fired: bool
+) -> None:
+    ahead, hour = MONDAY + timedelta(days=365), timedelta(hours=1)
+    async with live(flow(said)) as life:
+        set_clock(life, ahead)
+        await life.core.add_schedule(spec(cron="0 * * * *", zone="UTC"), life.user)
+        before = await fire(life, ahead + hour) if fired else []
+        if not restarted:
+            assert await fire(life, MONDAY + 0.5 * hour) == before
+            await goes_on(life, before)
+    if restarted:
+        async with live(flow(said)) as life:
+            await goes_on(life, before)
+
+
+async def goes_on(life: Any, before: list[str]) -> None:
+    """The clock was set back to Monday; hours count from there, and those that fired do not again."""
+    hour, ahead = timedelta(hours=1), MONDAY + timedelta(days=365)
+    assert await fire(life, MONDAY + 0.6 * hour) == before
+    set_clock(life, MONDAY + 0.6 * hour)
+    [view] = await life.core.list_schedules(life.user)
+    assert view.next == "2026-11-23T05:00+00:00"
+    for passed in (1.1, 1.2, 2.1):
+        runs = await fire(life, MONDAY + passed * hour)
+    added = [run for run in runs if run not in before]
+    assert [told(life, run)["due"] for run in added] == ["2026-11-23T05:00:00+00:00", "2026-11-23T06:00:00+00:00"]
+    assert told(life, added[0])["since"] == told(life, added[0])["due"]
+    assert len(await fire(life, ahead + 1.5 * hour)) == 3  # the one that fired then, or one for all since
+
+
+async def test_a_clock_that_falls_back_for_a_moment_makes_nothing_due_again(live: Any) -> None:
+    minute = timedelta(minutes=1)
+    async with live(flow(said)) as life:
+        set_clock(life, MONDAY + 30 * minute)
+        await life.core.add_schedule(spec(cron="0 * * * *"), life.user)
+        assert await fire(life, datetime(1970, 1, 1, 0, 30, tzinfo=UTC)) == []
+        assert await fire(life, MONDAY + 31 * minute) == []
+        assert len(await fire(life, MONDAY + 61 * minute)) == 1
 
 
 async def test_paused_resumed_and_removed_across_restarts(live: Any) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, field_validator
 
 from models.request import Embedding
 from runtime.agents.proposal import ModelCall
-from runtime.conductor.meter import FRAME
+from runtime.conductor.meter import FRAME, Most
 from runtime.contract.run import Run
 from runtime.contract.values import Example
 from runtime.contract.workflow import Fallback, Workflow
@@ -136,7 +136,7 @@ async def test_a_choice_by_embedding_is_a_model_call(live: Any, agents: Any) -> 
         assert payload["detail"]["texts"] == ["a task", "one choice", "another"]
         assert (view.model_calls, view.tokens) == (1, 12)
     allowance = agents.seen[0].allowance
-    assert (allowance.calls, allowance.texts, allowance.total) == (0, 1500, 1500)
+    assert (allowance.calls, allowance.texts, Most.of(allowance).tokens) == (0, 1500, 1500)
 
 
 async def test_what_memory_has_embedded_is_a_model_call(live: Any) -> None:

@@ -80,7 +80,7 @@ async def test_a_signal_that_does_not_fit_and_one_of_somebody_else(live: Any) ->
         stranger = replace(life.user, name="eve", roles=("requester",))
         with pytest.raises(Denied, match="eve may not control this run"):
             await life.core.signal(run, "level", {"level": 1}, stranger)
-        with pytest.raises(Denied):
+        with pytest.raises(SettingsError, match="no run begins"):
             await life.core.cancel(run, replace(life.user, tenant="other"), "")
         colleague = replace(life.user, name="bob", roles=("approver",))
         await life.core.signal(run, "level", {"level": 3}, colleague)
@@ -321,7 +321,7 @@ async def test_what_a_person_says_about_an_effect_in_doubt(live: Any, site: Any)
         assert (await life.finish(run, answer=True)).status == "completed"
         assert life.value(run) == [{"done": "set_dependency"}]
         assert len(life.events(run, Kind.EFFECT_INTENT)) == 2
-        assert (await life.core.verify()).ok
+        assert (await life.core.queries.verify()).ok
     assert len(site.effects()) == 1
 
 
@@ -457,8 +457,15 @@ async def test_a_fork_repeats_nothing_and_asks_anew(live: Any, site: Any) -> Non
             await life.core.fork(source, "99", life.user)
         with pytest.raises(Denied, match="another user's run"):
             await life.core.fork(source, steps[1], replace(life.user, name="eve"))
-        made = await life.core.fork(source, steps[1], life.user)
-        assert [tool for _, tool in made.effects] == ["ops.rollback_config"]
+        with pytest.raises(SettingsError, match=r"may do again: ops\.rollback_config \(step 8\.1\)") as refused:
+            await life.core.fork(source, steps[1], life.user)
+        assert "--again" in str(refused.value)
+        assert len(life.core.ledger.open_runs()) == 0
+        made = await life.core.fork(source, steps[1], life.user, again=True)
+        done, since = (("4.1", "ops.rollback_config"), ("8.1", "ops.rollback_config"))
+        assert (made.effects, made.again) == ((done,), (since,))
+        [(_, told)] = life.events(made.run, Kind.RUN_SUBMITTED)
+        assert (told["forked"]["effects"], told["forked"]["again"]) == ([list(done)], [list(since)])
         await life.until_waiting()
     async with live(flow(twice)) as life:
         assert (await life.resume(made.run, answer=True)).status == "completed"
@@ -467,7 +474,10 @@ async def test_a_fork_repeats_nothing_and_asks_anew(live: Any, site: Any) -> Non
         assert not set(first[1:]) & set(fork[1:])
         assert [len(life.events(run, Kind.APPROVAL_ANSWERED)) for run in (source, made.run)] == [2, 1]
         again = await life.core.fork(made.run, steps[2], life.user)
-        assert len(again.effects) == 1
+        assert again.effects == (since, (f"{source}/{done[0]}", done[1]))
+        assert again.again == ()  # what the source did second is in it, as the fork has repeated it
+        with pytest.raises(SettingsError, match=f"again: {since[1]} .step {since[0]}., .*{source}/{done[0]}"):
+            await life.core.fork(made.run, steps[0], life.user)
         assert (await life.finish(again.run, answer=True)).status == "completed"
         assert life.value(again.run)[:2] == fork[:2]
     assert len(site.effects()) == 3
@@ -478,7 +488,7 @@ async def test_the_source_of_a_workflow_is_kept_once(live: Any) -> None:
     for flows in ([flow(repair)], [flow(repair)], [flow(asks)]):
         async with live(*flows) as life:
             await life.core.ledger.flushed()
-            rows = (await life.core.sql(kept)).rows
+            rows = (await life.core.queries.sql(kept)).rows
     assert [list(row) for row in rows] == [["flow", flow(each).source_digest] for each in (repair, asks)]
     async with live(flow(repair)) as life:
         [event, *_] = life.core.ledger.events(kinds=[Kind.WORKFLOW_INSTALLED])
