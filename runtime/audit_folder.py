@@ -3,6 +3,7 @@
     events.jsonl       the canonical bytes of each event, a line each: what is hashed, chained and signed
     checkpoints.jsonl  every signed checkpoint up to the one that covers all of them
     destroyed.jsonl    each payload that is no more, and the event that says so
+    tile/              the Merkle tree over them, in the tiles of C2SP's tlog-tiles
     key.txt            the public key; it proves nothing unless its fingerprint is known from elsewhere
     events.parquet     the same events as columns, for whatever tool the auditor has
     verify.py          the verifier, one file
@@ -13,7 +14,7 @@ It is made of the answers to queries, so it needs no more rights than reading, a
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -29,9 +30,9 @@ PAGE = 500
 
 
 async def export(queries: Queries, folder: Path) -> verify.Audit:
-    """Write an audit folder, which must not exist, and check it. Raises SettingsError if it cannot be made,
-    IntegrityError if what the ledger gave is not what was signed."""
-    newest = await queries.checkpoint()
+    """Write an audit folder, which must not exist, and check it. Raises SettingsError if it cannot be made, Denied
+    unless the caller may read the whole log, IntegrityError if what the ledger gave is not what was signed."""
+    newest = await queries.export()
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -57,31 +58,37 @@ async def _write(queries: Queries, folder: Path, newest: ProofView) -> None:
     with (folder / verify.DESTROYED_FILE).open("w") as file:
         await _destroyed(queries, size, file)
     with (folder / verify.EVENTS_FILE).open("wb") as lines, _Columns(folder / "events.parquet") as columns:
+        peaks, tiles = verify.Peaks(), verify.Tiles()
         async for page in _pages(queries, size):
-            lines.writelines(canonical(event) + b"\n" for event in page)
+            for event in page:
+                line = canonical(event)
+                lines.write(line + b"\n")
+                _store(folder, tiles.add(peaks.append(verify.leaf_hash(line))))
             columns.write(page)
+        _store(folder, tiles.rest())
+
+
+def _store(folder: Path, tiles: Iterable[tuple[str, bytes]]) -> None:
+    for path, data in tiles:
+        file = folder / verify.TILES_FOLDER / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
 
 
 async def _checkpoints(queries: Queries, size: int, file: IO[str]) -> None:
     last = 0
-    while last < size:
-        where = f"size > {last} AND size <= {size}"
-        found = await queries.sql(f"SELECT size, time, note FROM checkpoints WHERE {where} ORDER BY size LIMIT {PAGE}")
-        if not found.rows:
-            break
-        file.writelines(json.dumps({"time": time, "note": note}) + "\n" for _, time, note in found.rows)
-        last = found.rows[-1][0]
+    while last < size and (found := await queries.checkpoints(last, PAGE)):
+        upto = [each for each in found if each.size <= size]
+        file.writelines(json.dumps({"time": each.time, "note": each.note}) + "\n" for each in upto)
+        last = found[-1].size
 
 
 async def _destroyed(queries: Queries, size: int, file: IO[str]) -> None:
-    last = (0, "")
-    while True:
-        after = f"(event > {last[0]} OR (event = {last[0]} AND id > '{last[1]}')) AND event <= {size}"
-        found = await queries.sql(f"SELECT event, id FROM tombstones WHERE {after} ORDER BY event, id LIMIT {PAGE}")
-        if not found.rows:
-            return
-        file.writelines(json.dumps({"id": id, "event": event}) + "\n" for event, id in found.rows)
-        last = found.rows[-1][0], found.rows[-1][1]
+    event, id = 0, ""
+    while event <= size and (found := await queries.destroyed(event, id, PAGE)):
+        upto = [each for each in found if each.event <= size]
+        file.writelines(json.dumps({"id": each.id, "event": each.event}) + "\n" for each in upto)
+        event, id = found[-1].event, found[-1].id
 
 
 async def _pages(queries: Queries, size: int) -> AsyncIterator[list[dict[str, Json]]]:

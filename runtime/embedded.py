@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 from rich.console import Console
 
+from runtime.cli.backend import is_up
 from runtime.cli.page import plain, show
 from runtime.fallback import warn
 from runtime.folders import only_ours
 from runtime.gate.inventory import Inventory
 from runtime.gateway.client import Client
 from runtime.gateway.messages import RunView, Submission
-from runtime.gateway.paths import listening
 from runtime.settings import Settings
 from runtime.watching import Approve, Watcher, console_of, outcome_error
 from store.records.errors import BailiwickError, SettingsError, Unreachable
@@ -58,15 +58,15 @@ def inventory(path: Path | None) -> Inventory:
 
 
 def running(settings: Settings) -> bool:
-    """Whether a runtime listens for this data folder."""
-    return settings.socket.exists() and listening(settings.socket)
+    """Whether a runtime listens for this data folder, or is another one that settings name."""
+    return is_up(settings)
 
 
 @asynccontextmanager
 async def session(settings: Settings, *, resume: bool = False) -> AsyncIterator[Client]:
     """A client of the running daemon, or of a runtime that lives as long as the session."""
     if running(settings):
-        async with await Client.connect(settings.socket) as client:
+        async with await Client.at(settings.address()) as client:
             await _warn(client)
             yield client
         return
@@ -115,6 +115,8 @@ def plan(settings: Settings, *, resume: bool) -> "Plan":
     if problem is not None:
         raise problem.error()
     load_workflows(settings.workflows)
+    settings.check_service().people().now()
+    settings.tcp()
     return Plan(
         settings=settings.open_folders(),
         models_folder=models_folder(settings),
@@ -171,6 +173,8 @@ def resume(
 
 def up(settings: Settings) -> int:
     """Keep a runtime up until it is told to stop. Raises Unreachable if one is up on this data folder."""
+    if settings.connect:
+        raise SettingsError("a runtime is started on its own machine", "setting connect", "leave it out")
     if running(settings):
         raise Unreachable("a runtime is up for this data folder", str(settings.socket), "stop it: `bailiwick down`")
     from runtime.actors.supervisor import Supervisor
@@ -207,8 +211,8 @@ def _submission(task: str, workflow: str, attachments: tuple[str, ...], seed: in
 
 
 def _report(views: list[RunView], as_json: bool) -> int:
-    if not views and not as_json:
-        print("no run is open")
+    if not views:
+        print("[]" if as_json else "no run is open")
     for view in views:
         if as_json:
             show(view.model_dump(mode="json"))

@@ -54,4 +54,6 @@ def _scope(view: ContentScope) -> Scope:
 
 
 def _view(gone: Gone) -> GoneView:
-    return GoneView(scope=str(gone.scope), payloads=gone.payloads, keys=gone.keys, events=gone.events)
+    return GoneView(
+        scope=str(gone.scope), payloads=gone.payloads, keys=gone.keys, events=gone.events, memories=gone.memories
+    )

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from runtime.gateway.messages import EventView
 from store.records.canonical import Json
+from store.records.usage import OVER_BUDGET
 
 WIDTH = 110
 
 Mark = Literal["model", "rule", "person", "core"]
 Tone = Literal["plain", "good", "bad", "wait"]
-TONES: Mapping[str, Tone] = {"deny": "bad", "suspend": "wait"}
+TONES: Mapping[str, Tone] = {"deny": "bad", "suspend": "wait", OVER_BUDGET: "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ def _step(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
             return Line(mark, "worker", f"proposes {call}")
         case "ask":
             return Line(mark, "worker", f"answers {short(value)}")
+        case "plan":
+            return Line(mark, "worker", f"plans {short(value)}")
+        case "read":
+            return Line(mark, "worker", f"reads {name} out of data: {short(value, 70)}")
         case "call":
             tone: Tone = "bad" if value["error"] else "plain"
             return Line(
@@ -89,11 +94,18 @@ def _reviewed(event: dict[str, Any], payload: dict[str, Any]) -> Line:
     return Line(mark, "reviewer", f"{value['verdict']}s the change set: {short(value['reason'], 70)}", tone)
 
 
+def _frozen(event: dict[str, Any], payload: dict[str, Any]) -> Line:
+    steps = payload["value"]["steps"]
+    return Line("core", "core", f"freezes the plan {event['decision'][:12]}: {short(steps, 70)}")
+
+
 def _decision(event: dict[str, Any], payload: dict[str, Any]) -> Line | None:
     if event["decision"] == "allow" and not payload.get("reviewed"):
         return None
     if event["decision"] == "suspend" and event["cause"]:  # by a person's word, after which policy is asked again
         return None
+    if event["decision"] == OVER_BUDGET:
+        return Line("rule", "budget", f"stops {event['tool']}: {short(payload['problem'])}", "bad")
     rules = ", ".join(payload.get("policies", ())) or "no policy permits it"
     return Line(
         "rule", "policy", f"{event['decision']} {event['tool']} by {rules}", TONES.get(event["decision"], "plain")
@@ -107,6 +119,11 @@ def _asked(_: dict[str, Any], payload: dict[str, Any]) -> Line:
 def _answered(event: dict[str, Any], _: dict[str, Any]) -> Line:
     yes = event["decision"] == "yes"
     return Line("person", event["principal"], f"says {event['decision']} to {event['tool']}", "good" if yes else "bad")
+
+
+def _granted(event: dict[str, Any], _: dict[str, Any]) -> Line:
+    said = f"says yes to {event['tool']} by the standing grant {event['decision']}"
+    return Line("person", event["principal"], said, "good")
 
 
 def _intent(event: dict[str, Any], _: dict[str, Any]) -> Line:
@@ -152,7 +169,8 @@ def _settled(event: dict[str, Any], _: dict[str, Any]) -> Line:
 
 def _stopped(event: dict[str, Any], payload: dict[str, Any]) -> Line:
     done = "pauses" if event["kind"] == "run.paused" else "cancels"
-    return Line("person", event["principal"], f"{done} the run {short(payload['reason'], 70)}".rstrip(), "wait")
+    why = f": {short(payload['reason'], 70)}" if payload["reason"] else ""
+    return Line("person", event["principal"], f"{done} the run{why}", "wait")
 
 
 def _retried(event: dict[str, Any], _: dict[str, Any]) -> Line:
@@ -177,9 +195,11 @@ _TELLERS = {
     "step.failed": _failed,
     "staged": _staged,
     "review.completed": _reviewed,
+    "plan.frozen": _frozen,
     "decision": _decision,
     "approval.requested": _asked,
     "approval.answered": _answered,
+    "grant.used": _granted,
     "effect.intent": _intent,
     "effect.outcome": _outcome,
     "effect.in-doubt": _doubted,

@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.gateway.messages import BackupView, ContentUse, StorageView, TableUse
+from runtime.gateway.messages import BackupView, ContentUse, MemoryUse, StorageView, TableUse
+from runtime.reading import Reach
 from store.ledger.ledger import Ledger
 from store.records.errors import Denied, SettingsError, Unreachable
 from store.records.identity import User
@@ -27,7 +28,7 @@ class Storing:
         if not path.is_absolute():
             raise SettingsError("the folder of a backup is named from the root", folder, "name the whole path")
         done = await asyncio.to_thread(back_up, self.ledger, path, self.user.tenant, self.user.name)
-        return BackupView(events=done.events, checkpoint=done.checkpoint)
+        return BackupView(events=done.events, checkpoint=done.checkpoint, memories=done.memories)
 
 
 async def storage(ledger: Ledger) -> StorageView:
@@ -45,9 +46,26 @@ async def storage(ledger: Ledger) -> StorageView:
             ContentUse(tenant=tenant, retention=retention, payloads=count, bytes=size)
             for (tenant, retention), (count, size) in found.content.items()
         ),
+        memory=tuple(
+            MemoryUse(tenant=tenant, retention=retention, memories=count, bytes=size)
+            for (tenant, retention), (count, size) in found.memory.items()
+        ),
         files=found.files,
         free=found.free,
         events_per_day=found.events_per_day,
         bytes_per_day=found.bytes_per_day,
         full_in_days=found.full_in_days,
+    )
+
+
+def within(reach: Reach, found: StorageView) -> StorageView:
+    """Of what takes space, a tenant's content and memory, and what is free, which is so for everybody who uses the
+    machine. The site's totals are for who may read the whole log: less one's own they are the others'."""
+    if reach.whole:
+        return found
+    return StorageView(
+        folder=found.folder,
+        content=tuple(each for each in found.content if reach.covers(each.tenant)),
+        memory=tuple(each for each in found.memory if reach.covers(each.tenant)),
+        free=found.free,
     )

@@ -18,19 +18,25 @@ from runtime.cli import (
     agents,
     approvals,
     audit,
+    budget,
     demo,
     doctor,
+    grants,
     halt,
     keys,
     models,
     policy,
     queues,
+    redteam,
     runs,
     schedules,
     service,
     storage,
     task,
+    tokens,
     tools,
+    upgrade,
+    users,
     workflows,
 )
 from runtime.cli import whoami as identity
@@ -45,6 +51,7 @@ NOUNS = {
     "runs": runs,
     "schedules": schedules,
     "approvals": approvals,
+    "grants": grants,
     "audit": audit,
     "keys": keys,
     "workflows": workflows,
@@ -52,8 +59,11 @@ NOUNS = {
     "tools": tools,
     "models": models,
     "policy": policy,
+    "users": users,
+    "tokens": tokens,
+    "budget": budget,
 }
-VERBS = (demo, task, queues, service, halt, storage, identity, doctor)
+VERBS = (demo, task, queues, budget, service, halt, storage, upgrade, identity, doctor, redteam)
 
 
 class Root(TyperGroup):

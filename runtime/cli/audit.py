@@ -1,5 +1,6 @@
 """`bailiwick audit`: the ledger as an auditor reads it. Exit code 7 if it is not what was recorded."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,17 +38,19 @@ def tail(
 
 
 async def _tail(site: Site, count: int, after: int, run: str, follow: bool, payloads: bool, json: bool) -> None:
-    from runtime.cli.backend import client, queries
+    from runtime.cli.backend import client, pages, queries
 
     settings = site.settings()
     async with queries(settings) as q:
         name = (await q.run(run)).run if run else ""
         last: list[EventView] = []
         at = after
-        while page := await q.events(at, name, payloads=payloads):
+        while page := await q.events(at, name):
             at = page[-1].event["seq"]
             last = (last + page) if after else (last + page)[-count:]
-        print_events(last, json)
+        if payloads and last:  # only of those that are shown: such reads are on record
+            last = await pages(q, last[0].event["seq"] - 1, name, payloads=True, most=len(last))
+    print_events(last, json)
     if follow:
         async with client(settings) as c:
             async for event in c.follow(at, name, payloads):
@@ -65,12 +68,14 @@ def verify(
     from runtime.cli.backend import queries
     from runtime.diagnostics import say
 
+    key = _fingerprint(key)
+
     async def ask() -> "VerifyView":
         async with queries(site.settings()) as q:
             found = await q.verify()
         if key in ("", found.fingerprint):
-            return found
-        wrong = f"the key is not the pinned one: it is {found.fingerprint}"
+            return found.model_copy(update={"authenticated": bool(key)})
+        wrong = f"the key is not the pinned one, so all may be forged: it is {found.fingerprint}"
         return found.model_copy(update={"ok": False, "problems": (*found.problems, wrong)})
 
     found = _folder(folder, key) if folder else wait_for(ask())
@@ -82,8 +87,9 @@ def verify(
         if found.ok:
             tail = f"; the last {found.unsigned} are not signed yet" if found.unsigned else ""
             gone = f"; {found.destroyed} payloads are destroyed, as it says" if found.destroyed else ""
-            pinned = "" if key else "; no key was pinned"
-            print(f"ok: {found.events} events, each as it was recorded{gone}{tail}{pinned}")
+            how = "each as it was recorded" if found.authenticated else "consistent, unauthenticated"
+            own = "" if found.authenticated else f": no key was pinned; the ledger's own is {found.fingerprint}"
+            print(f"ok: {found.events} events, {how}{gone}{tail}{own}")
         if found.locked:
             say(f"no content was opened: {found.locked}")
     if not found.ok:
@@ -91,16 +97,32 @@ def verify(
     return OK if found.ok else INTEGRITY
 
 
+def _fingerprint(text: str) -> str:
+    """The fingerprint of a key, as it was typed. Raises SettingsError if it is none."""
+    if text and not re.fullmatch("[0-9a-fA-F]{64}", text):
+        do = "`bailiwick audit checkpoint --json` shows the key's: 64 hex digits"
+        raise SettingsError("this is no fingerprint of a key", f"--key {text[:80]}", do)
+    return text.lower()
+
+
 def _folder(folder: Path, key: str) -> "VerifyView":
     from runtime.gateway.messages import VerifyView
     from store.verify import Invalid, audit
 
+    if folder.is_file():
+        do = "name its folder; store/verify.py checks single proofs"
+        raise SettingsError("this is a file, not an audit folder", str(folder), do)
     try:
         found = audit(folder, key)
     except (OSError, Invalid) as error:
         raise SettingsError(f"this is no audit folder: {error}", str(folder)) from None
     return VerifyView(
-        ok=not found.problems, events=found.events, problems=found.problems, fingerprint=found.fingerprint
+        ok=not found.problems,
+        events=found.events,
+        problems=found.problems,
+        fingerprint=found.fingerprint,
+        destroyed=found.destroyed,
+        authenticated=key == found.fingerprint,
     )
 
 
@@ -116,7 +138,8 @@ def prove(
     store/verify.py checks it, with nothing else of Bailiwick at hand.
     """
     if (since is None) == (event == 0):
-        raise SettingsError("nothing to prove, or too much", do="give the number of an event, or --since FILE")
+        what = "an event and a checkpoint are two proofs" if event else "it is not said what to prove"
+        raise SettingsError(what, do="give the number of an event, or --since FILE")
     _signed(site, lambda q: q.checkpoint(_note(since)) if since else q.prove(event), json)
 
 
@@ -217,7 +240,8 @@ def trace(
 
 @verb(app, "sql")
 def sql(site: Site, query: Annotated[str, typer.Argument(help="One SELECT.")], json: AsJson = False) -> None:
-    """The rows of one SELECT over the tables of the ledger; no files, limited time and memory."""
+    """The rows of one SELECT over events, runs, payloads (without content), tombstones (of payloads that were
+    destroyed) and checkpoints; no files, limited time and memory."""
     from runtime.cli.backend import queries
     from runtime.diagnostics import say
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from runtime.cli.site import Site, verb, wait_for
+from runtime.cli.page import told
+from runtime.cli.site import AsJson, Site, verb, wait_for
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +17,7 @@ def halt(
     site: Site,
     release: Annotated[bool, typer.Option("--release", help="Let effects begin again.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why, in your own words; it is kept in the ledger.")] = "",
+    json: AsJson = False,
 ) -> None:
     """Let no effect begin any more, in any run, until it is released; it outlasts restarts.
 
@@ -23,12 +25,15 @@ def halt(
     """
     from runtime.cli.backend import client
 
-    async def ask() -> str:
+    async def ask() -> list[str]:
         async with client(site.settings()) as c:
             if not release:
                 await c.halt(reason)
-                return "halted: no effect begins until `bailiwick halt --release`"
-            runs = await c.release(reason)
-            return f"released: {len(runs)} runs go on"
+                return []
+            return await c.release(reason)
 
-    print(wait_for(ask()))
+    runs = wait_for(ask())
+    if release:
+        told(json, {"halted": False, "runs": runs}, f"released: {len(runs)} runs go on")
+    else:
+        told(json, {"halted": True}, "halted: no effect begins until `bailiwick halt --release`")

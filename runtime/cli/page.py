@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from store.records.visible import visible
+
 GAP = 2
 LEAST = 12
 """Cells below which a column is not folded any further."""
@@ -24,20 +26,38 @@ def show(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=str), flush=True)
 
 
+def told(json: bool, value: Any, text: str) -> None:
+    """What was done: as JSON, or in words."""
+    if json:
+        show(value)
+    else:
+        print(text)
+
+
 def plain(value: object) -> str:
-    """`value` as one line that is safe on a terminal: control characters, escapes among them, are spelled out.
+    """`value` as one line that is safe on a terminal: what could not be seen, or passes for another, is spelled out.
 
     What has parts is written as JSON, as are yes, no and nothing: nobody should have to know Python to read it.
     """
     as_json = value is None or isinstance(value, bool | dict | list | tuple)
     text = json.dumps(value, ensure_ascii=False, default=str) if as_json else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return visible(text)
 
 
 def facts(values: Mapping[str, object]) -> None:
     """A line for each name and value."""
     for name, value in values.items():
         row(f"{name.replace('_', ' ')}: ", plain(value))
+
+
+def block(name: str, value: Any) -> None:
+    """A text as `row` has it; anything else as JSON over several lines, whole."""
+    if isinstance(value, str):
+        row(f"{name}: ", plain(value))
+        return
+    print(f"{name}:")
+    for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
+        print(plain(line))
 
 
 def row(head: str, text: str) -> None:

@@ -1,17 +1,19 @@
 """`bailiwick runs`: what was asked of this runtime, what became of it, and what people may do to it meanwhile."""
 
 import json as text_of
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.cli.page import facts, plain, show, table
+from runtime.cli.page import facts, plain, show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
+from runtime.gate.amount import money
 from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
-    from runtime.gateway.messages import RunView
+    from runtime.gateway.messages import AlertView, RunView
 
 app = noun("Runs: list them, see one step by step, answer its questions, stop it or let it go on.")
 
@@ -31,25 +33,28 @@ def list_runs(
     from runtime.cli.backend import queries
     from runtime.diagnostics import say
 
-    async def ask() -> "list[RunView]":
-        async with queries(site.settings()) as q:
-            return await q.runs(limit)
+    settings = site.settings()
 
-    found = wait_for(ask())
+    async def ask() -> "tuple[list[RunView], list[AlertView]]":
+        async with queries(settings) as q:
+            return await q.runs(limit), await q.alerts()
+
+    found, alerts = wait_for(ask())
     if json:
         show([run.model_dump(mode="json") for run in found])
         return
     columns = ("RUN", "STATUS", "BY", "WORKFLOW", "STARTED", "EVENTS", "TOKENS", "TASK")
-    table(
-        columns,
-        [
-            (r.run, r.status, r.resolved_by or "-", r.workflow or "-", _minute(r.started), r.events, r.tokens, r.task)
-            for r in found
-        ],
-    )
+    rows = [
+        (r.run, _standing(r), r.resolved_by or "-", r.workflow or "-", _minute(r.started), r.events, r.tokens, _task(r))
+        for r in found
+    ]
+    table(columns, rows)
     idle = sum(run.status == "interrupted" for run in found)
     if idle:
         say(f"nobody drives the {idle} interrupted: `bailiwick resume` does, or `bailiwick resume RUN` for one of them")
+    for each in alerts:
+        mean, expected = (money(micros, settings.rates.currency) for micros in (each.mean_micros, each.expected_micros))
+        say(f"{each.workflow} costs {mean} for each success of the last {each.runs}, and {expected} is expected")
 
 
 @verb(app, "show")
@@ -66,7 +71,8 @@ def show_run(
     if json:
         show({**view.model_dump(mode="json"), "trail": [event.model_dump(mode="json") for event in events]})
         return
-    facts(view.model_dump(mode="json"))
+    left_out = {"again_in_s", "withheld"} | (set() if view.forked else {"forked"})
+    facts({**view.model_dump(mode="json", exclude=left_out), "status": _standing(view)})
     print()
     from runtime.cli.audit import print_events
 
@@ -75,7 +81,7 @@ def show_run(
 
 @verb(app, "watch")
 def watch(site: Site, run: Run) -> None:
-    """Follow a run until it ends, is parked or is paused. Raises what that stands for."""
+    """Follow a run until it ends, is parked or is paused; the exit code says how it ended."""
     import sys
 
     from runtime.cli.backend import client
@@ -94,27 +100,27 @@ def watch(site: Site, run: Run) -> None:
 
 
 @verb(app, "cancel")
-def cancel(site: Site, run: Run, reason: Reason = "") -> None:
+def cancel(site: Site, run: Run, reason: Reason = "", json: AsJson = False) -> None:
     """End a run, and those that it began; an effect under way comes to its outcome before."""
-    _stopped(site, "cancel", run, reason)
+    _stopped(site, "cancel", run, reason, json)
 
 
 @verb(app, "pause")
-def pause(site: Site, run: Run, reason: Reason = "") -> None:
+def pause(site: Site, run: Run, reason: Reason = "", json: AsJson = False) -> None:
     """Stop a run until `runs resume`; an effect under way comes to its outcome before."""
-    _stopped(site, "pause", run, reason)
+    _stopped(site, "pause", run, reason, json)
 
 
 @verb(app, "resume")
-def resume(site: Site, run: Run) -> None:
+def resume(site: Site, run: Run, json: AsJson = False) -> None:
     """Let a run go on that is paused, parked or interrupted."""
-    _goes_on(_do(site, "resume", run))
+    _goes_on(_do(site, "resume", run), json)
 
 
 @verb(app, "retry")
-def retry(site: Site, run: Run) -> None:
+def retry(site: Site, run: Run, json: AsJson = False) -> None:
     """Have the step tried again that failed so often that the run was parked."""
-    _goes_on([_do(site, "retry", run)])
+    _goes_on([_do(site, "retry", run)], json)
 
 
 @verb(app, "signal")
@@ -123,10 +129,11 @@ def signal(
     run: Run,
     name: Annotated[str, typer.Argument(help="What the workflow waits for.")],
     value: Value = "null",
+    json: AsJson = False,
 ) -> None:
     """Send a run a signal. It is kept until the run waits for it."""
     _do(site, "signal", run, name, _json(value))
-    print(f"sent: {plain(name)}")
+    told(json, {"run": _whole(site, run), "signal": name}, f"sent: {plain(name)}")
 
 
 @verb(app, "questions")
@@ -141,18 +148,25 @@ def questions(site: Site, json: AsJson = False) -> None:
 
 
 @verb(app, "answer")
-def answer(site: Site, run: Run, value: Value, step: Step = "") -> None:
+def answer(site: Site, run: Run, value: Value, step: Step = "", json: AsJson = False) -> None:
     """Answer a run's question."""
     _do(site, "reply", run, _json(value), step)
-    print("answered")
+    told(json, {"run": _whole(site, run), "answered": True}, "answered")
 
 
 @verb(app, "fork")
-def fork(site: Site, run: Run, step: Annotated[str, typer.Argument(help="The first step to be taken anew.")]) -> None:
+def fork(
+    site: Site,
+    run: Run,
+    step: Annotated[str, typer.Argument(help="The first step to be taken anew.")],
+    again: Annotated[bool, typer.Option("--again", help="Even if it repeats what the run has begun since.")] = False,
+) -> None:
     """Begin a run that has done what another had before a step; what it commits needs approvals of its own."""
-    made = _do(site, "fork", run, step)
+    made = _do(site, "fork", run, step, again)
     for path, tool in made.effects:
         print(f"done before, not repeated: {plain(tool)} (step {plain(path)})")
+    for path, tool in made.again:
+        print(f"begun since, may be done again: {plain(tool)} (step {plain(path)})")
     print(f"forked: {made.run}")
 
 
@@ -160,13 +174,18 @@ def fork(site: Site, run: Run, step: Annotated[str, typer.Argument(help="The fir
 def settle(
     site: Site,
     run: Run,
-    happened: Annotated[bool, typer.Option("--happened/--not", help="Whether the effect happened.")],
+    happened: Annotated[
+        bool | None, typer.Option("--happened/--not", help="Whether the effect happened; one of them must be given.")
+    ] = None,
     step: Step = "",
     value: Annotated[str, typer.Option("--value", help="What stands for its result, as JSON.")] = "null",
     reason: Reason = "",
+    json: AsJson = False,
 ) -> None:
     """Say what became of an effect that is in doubt: it happened, or it did not and is made now."""
-    _goes_on([_do(site, "settle", run, happened, _json(value), step, reason)])
+    if happened is None:
+        raise SettingsError("it is not said whether the effect happened", do="give --happened or --not")
+    _goes_on([_do(site, "settle", run, happened, _json(value), step, reason)], json)
 
 
 @verb(app, "export")
@@ -174,16 +193,18 @@ def export(
     site: Site,
     run: Run,
     file: Annotated[Path, typer.Argument(help="A file that is not there yet; only you can read it.")],
+    json: AsJson = False,
 ) -> None:
     """Write a run's events, with hashes and payloads, one JSON object a line."""
     from runtime.cli.backend import trail
     from runtime.folders import new_file
 
-    _, events = wait_for(trail(site.settings(), run, payloads=True))
+    view, events = wait_for(trail(site.settings(), run, payloads=True))
     with new_file(file) as lines:
         for event in events:
             lines.write(text_of.dumps(event.model_dump(mode="json"), ensure_ascii=False) + "\n")
-    print(f"{len(events)} events in {plain(str(file))}")
+    done = {"run": view.run, "events": len(events), "file": str(file.absolute())}
+    told(json, done, f"{len(events)} events in {plain(str(file))}")
 
 
 def _do(site: Site, name: str, *arguments: Any) -> Any:
@@ -197,16 +218,21 @@ def _do(site: Site, name: str, *arguments: Any) -> Any:
     return wait_for(ask())
 
 
-def _stopped(site: Site, name: str, run: str, reason: str) -> None:
+def _stopped(site: Site, name: str, run: str, reason: str, json: bool) -> None:
     """Stop a run, and say how it stands: it may have come to its own end meanwhile."""
     _do(site, name, run, reason)
     view = _do(site, "run", run)
-    print(f"{view.status}: {view.run}")
+    told(json, {"run": view.run, "status": view.status}, f"{view.status}: {view.run}")
 
 
-def _goes_on(runs: list[str]) -> None:
-    for run in runs:
-        print(f"goes on: {run}")
+def _whole(site: Site, run: str) -> str:
+    """The whole id of a run, of which the beginning may have been typed."""
+    id: str = _do(site, "run", run).run
+    return id
+
+
+def _goes_on(runs: list[str], json: bool) -> None:
+    told(json, {"runs": runs}, "\n".join(f"goes on: {run}" for run in runs))
 
 
 def _json(value: str) -> Any:
@@ -220,6 +246,18 @@ def _json(value: str) -> Any:
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number")
+
+
+def _standing(view: "RunView") -> str:
+    """How a run stands, and when a parked one is tried again, if that needs nobody."""
+    if view.again_in_s is None:
+        return view.status
+    return f"{view.status}, tries again in {math.ceil(view.again_in_s)} s"
+
+
+def _task(view: "RunView") -> str:
+    """A run's task; another user's is shown by `runs show`, and on record."""
+    return "-" if view.withheld else view.task
 
 
 def _minute(time: str) -> str:

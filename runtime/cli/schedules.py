@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.cli.page import plain, show, table
+from runtime.cli.page import plain, show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
@@ -70,24 +70,24 @@ def add(
 
 
 @verb(app, "remove")
-def remove(site: Site, name: Name) -> None:
+def remove(site: Site, name: Name, json: AsJson = False) -> None:
     """Take a schedule away. What it has begun goes on."""
     wait_for(_change(site, name, "remove"))
-    print(plain(f"{name} is removed"))
+    told(json, {"schedule": name, "change": "remove"}, plain(f"{name} is removed"))
 
 
 @verb(app, "pause")
-def pause(site: Site, name: Name) -> None:
+def pause(site: Site, name: Name, json: AsJson = False) -> None:
     """Let a schedule fire no more until it is resumed."""
     wait_for(_change(site, name, "pause"))
-    print(plain(f"{name} is paused"))
+    told(json, {"schedule": name, "change": "pause"}, plain(f"{name} is paused"))
 
 
 @verb(app, "resume")
-def resume(site: Site, name: Name) -> None:
+def resume(site: Site, name: Name, json: AsJson = False) -> None:
     """Let a schedule fire again. What the pause left out is not made up for."""
     wait_for(_change(site, name, "resume"))
-    print(plain(f"{name} fires again"))
+    told(json, {"schedule": name, "change": "resume"}, plain(f"{name} fires again"))
 
 
 async def _change(site: Site, name: str, change: "ScheduleChange") -> None:

@@ -53,17 +53,21 @@ def up(
 def down(site: Site) -> None:
     """Stop the runtime, and wait until it has.
 
-    Open runs go on at the next start.
+    Open runs go on at the next start. Of one elsewhere, only that it is told to is waited for.
     """
     from runtime.cli.backend import client
 
-    async def ask() -> int:
-        async with client(site.settings()) as c:
-            daemon = os.pidfd_open(c.greeting.pid)
+    settings = site.settings()
+
+    async def ask() -> int | None:
+        async with client(settings) as c:
+            daemon = None if settings.connect else os.pidfd_open(c.greeting.pid)
             await c.stop()
         return daemon
 
     daemon = wait_for(ask())
+    if daemon is None:
+        return
     try:
         # A pidfd can be read once its process has ended (pidfd_open(2)); only then is the data folder free again.
         if not select.select([daemon], [], [], STOP_S)[0]:

@@ -1,11 +1,11 @@
-"""`bailiwick storage`, `backup` and `restore`: what takes space, copies of the log, and going back to one."""
+"""`bailiwick storage`, `backup` and `restore`: what takes space, copies of log and memory, and going back to one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.page import facts, show, table
+from runtime.cli.page import facts, plain, show, table, told
 from runtime.cli.site import AsJson, Site, verb, wait_for
 from store.records.errors import SettingsError
 
@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 
 
 def storage(site: Site, json: AsJson = False) -> None:
-    """What takes space, by table and by class of content, and when the disk is full if it goes on so."""
+    """What takes space, by class of content and memory; for an auditor by table and file, too, and when the disk is
+    full if it goes on so."""
     from runtime.cli.backend import queries
 
     settings = site.settings()
@@ -37,19 +38,28 @@ def storage(site: Site, json: AsJson = False) -> None:
     if json:
         show(found.model_dump(mode="json") | {"free_space_mb": settings.free_space_mb})
         return
-    table(("TABLE", "ROWS", "MIB"), [(each.table, each.rows, _mib(each.bytes)) for each in found.tables])
-    print()
+    _print(found, f"no new run starts below {settings.free_space_mb:,} MiB")
+
+
+def _print(found: "StorageView", least: str) -> None:
+    if found.tables:
+        table(("TABLE", "ROWS", "MIB"), [(each.table, each.rows, _mib(each.bytes)) for each in found.tables])
+        print()
     rows = [(each.tenant, each.retention, each.payloads, _mib(each.bytes)) for each in found.content]
     table(("TENANT", "CLASS", "PAYLOADS", "MIB"), rows)
     print()
-    table(("FILES", "MIB"), [(name, _mib(size)) for name, size in found.files.items()])
-    print()
-    least = f"no new run starts below {settings.free_space_mb:,} MiB"
-    grows = f"{_mib(found.bytes_per_day)} MiB, {found.events_per_day:,.0f} events"
-    full = "" if found.full_in_days is None else f"{found.full_in_days:,.0f} days at that rate"
-    facts({"free": f"{_mib(found.free)} MiB at {found.folder}; {least}", "growth a day": grows})
-    if full:
-        facts({"full in": full})
+    if found.memory:
+        kept = [(each.tenant, each.retention, each.memories, _mib(each.bytes)) for each in found.memory]
+        table(("TENANT", "CLASS", "MEMORIES", "MIB"), kept)
+        print()
+    if found.files:
+        table(("FILES", "MIB"), [(name, _mib(size)) for name, size in found.files.items()])
+        print()
+    facts({"free": f"{_mib(found.free)} MiB at {found.folder}; {least}"})
+    if found.bytes_per_day is not None and found.events_per_day is not None:
+        facts({"growth a day": f"{_mib(found.bytes_per_day)} MiB, {found.events_per_day:,.0f} events"})
+    if found.full_in_days is not None:
+        facts({"full in": f"{found.full_in_days:,.0f} days at that rate"})
 
 
 def backup(
@@ -59,8 +69,9 @@ def backup(
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its first line is the passphrase; asked for if not given.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
-    """Copy the log as it is at one event to a folder that does not exist yet, and verify the copy.
+    """Copy the log and what agents remember, as they are at one event, to a folder that does not exist yet; verify it.
 
     Works while the runtime does. Without --with-keys no key is in it: who has only the backup reads no content.
     """
@@ -93,7 +104,10 @@ def backup(
         write_backup(path / KEYS_FILE, Keystore.open(keys, where), given)  # those that were made meanwhile, too
     else:
         done = wait_for(ask())
-    print(f"backed up: {done.events} events, verified, {'with' if with_keys else 'without'} keys: {path}")
+    remembered = "" if done.memories is None else f"{done.memories} memories, "
+    kept = f"{done.events} events, {remembered}verified, {'with' if with_keys else 'without'} keys"
+    what = {"folder": str(path), "with_keys": with_keys}
+    told(json, done.model_dump(mode="json") | what, f"backed up: {kept}: {plain(path)}")
 
 
 def restore(
@@ -102,7 +116,7 @@ def restore(
     replace: Annotated[bool, typer.Option("--replace", help="Move aside the log that is there.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Go back to a backup. The runtime must be stopped. Every open run waits until it is resumed by its name.
+    """Go back to a backup of log and memory. The runtime must be stopped. Every open run waits until it is resumed.
 
     The log says for ever what is missing in between. Keys are not restored: `keys init --from` does that, before.
     """
@@ -111,11 +125,13 @@ def restore(
     from runtime.diagnostics import say
     from runtime.site_key import site as site_of
     from store.ledger.restore import restore as put_back
+    from store.memory.upkeep import Upkeep
 
-    settings = site.settings().open_folders()
+    settings = site.own().open_folders()
     where, by = site_of(settings), settings.user
+    data, mirror = settings.data_dir, settings.mirror_dir
     done = put_back(
-        folder.absolute(), settings.data_dir, where, by.tenant, by.name, mirror=settings.mirror_dir, replace=replace
+        folder.absolute(), data, where, by.tenant, by.name, mirror=mirror, replace=replace, memory=Upkeep.open
     )
     if json:
         show(asdict(done))
@@ -124,10 +140,16 @@ def restore(
         print(f"restored: {done.kept} events, epoch {done.epoch}; event {done.event} says so")
         print(f"missing since: {missing} signed events" if missing else "missing since: nothing that is known of")
         print(f"parked: {', '.join(done.parked)}" if done.parked else "no run was open")
+        if done.memories is not None:
+            print(f"remembered again: {done.memories - done.forgotten} memories")
         if done.destroyed:
             print(f"destroyed since, and again now: {done.destroyed} payloads")
         if done.aside:
             print(f"the log that was there: {done.aside}")
+    if done.memories is None:
+        say("the backup has no memory: agents remember nothing from before")
+    if done.forgotten:
+        say(f"{done.forgotten} memories did not come back: the keys of those whose they were are no more")
     if done.closed:
         say(f"{done.closed} payloads stay closed: their keys are not in the keystore")
     if done.trouble:

@@ -13,6 +13,7 @@ from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
+    from runtime.settings import Settings
     from tools.record import ToolRecord
 
 app = noun("Tools: what the tool servers offer.")
@@ -23,7 +24,7 @@ Files = Annotated[list[Path] | None, typer.Option("--tools", metavar="FILE", hel
 @verb(app, "list")
 def list_tools(site: Site, tools: Files = None, json: AsJson = False) -> None:
     """All tools, with what each may do to the world."""
-    found = wait_for(_records(site, tools))
+    found = _records(site, tools)
     if json:
         show([record.model_dump(mode="json") for record in found])
         return
@@ -49,7 +50,7 @@ def show_tool(
     json: AsJson = False,
 ) -> None:
     """One tool's whole record, and its digest."""
-    found = [record for record in wait_for(_records(site, tools)) if record.name == name]
+    found = [record for record in _records(site, tools) if record.name == name]
     if not found:
         raise SettingsError("there is no such tool", name, "see `bailiwick tools list`")
     value = {**found[0].model_dump(mode="json"), "digest": found[0].digest}
@@ -63,14 +64,18 @@ def _yes(flag: bool) -> str:
     return "yes" if flag else "no"
 
 
-async def _records(site: Site, files: list[Path] | None) -> "list[ToolRecord]":
+def _records(site: Site, files: list[Path] | None) -> "list[ToolRecord]":
+    settings = site.settings(tools=files or None)
+    if not settings.tools:
+        raise SettingsError("no tools file is set", do="name one: --tools FILE, or `tools` in the user file")
+    return wait_for(records_of(settings))
+
+
+async def records_of(settings: "Settings") -> "list[ToolRecord]":
     """The records of every server in the tools files, by name. Raises what a runtime with these files would raise."""
     from runtime.embedded import catalogs
     from tools.host import ToolHost
 
-    settings = site.settings(tools=files or None)
-    if not settings.tools:
-        raise SettingsError("no tools file is set", do="name one: --tools FILE, or `tools` in the user file")
     host = ToolHost()
     await host.open(catalogs(settings.tools))
     try:

@@ -1,20 +1,26 @@
-"""`bailiwick workflows`: what the router may choose from, and a start for one of your own."""
+"""`bailiwick workflows`: what the router may choose from, each one's page for a change board, and a start for your own.
+
+`show` starts the tool servers of the settings, as children of this command, and ends them again; calls no tool.
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from runtime.cli.page import plain, row, show, table
-from runtime.cli.site import AsJson, Site, noun, verb
+from runtime.cli.dossier import print_dossier
+from runtime.cli.page import plain, show, table
+from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
 if TYPE_CHECKING:
     from runtime.contract.workflow import Workflow
+    from runtime.settings import Settings
 
-app = noun("Workflows: list them, begin a new one, check one.")
+app = noun("Workflows: list them, show one to a change board, begin a new one, check one.")
 
 Files = Annotated[list[Path] | None, typer.Option("--file", metavar="FILE", help="A workflow file; may be repeated.")]
+Tools = Annotated[list[Path] | None, typer.Option("--tools", metavar="FILE", help="A tools file; may be repeated.")]
 
 
 @verb(app, "list")
@@ -33,17 +39,23 @@ def show_workflow(
     site: Site,
     name: Annotated[str, typer.Argument(help="A workflow's name.")],
     file: Files = None,
+    tools: Tools = None,
+    policy: Annotated[str | None, typer.Option("--policy", metavar="SET", help="A policy set or folder.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="For whom; yourself if left out.")] = None,
     json: AsJson = False,
 ) -> None:
-    """One workflow: what it does, which tools it may name, what finishes its job if the model does not."""
-    found = _all(site, file)
+    """One workflow for a change board: what a model may decide in it, and every effect that policy lets it reach."""
+    from runtime.workflows.catalog import load
+
+    settings = site.settings(workflows=file or None, tools=tools or None, policy=policy)
+    found = load(settings.workflows)
     if name not in found:
         raise SettingsError("there is no such workflow", name, f"there are: {', '.join(sorted(found))}")
+    page = _page(settings, found[name], user)
     if json:
-        show(found[name])
-        return
-    for key, value in found[name].items():
-        row(f"{key}: ", plain(", ".join(value) if isinstance(value, list) else value))
+        show(page)
+    else:
+        print_dossier(page)
 
 
 @verb(app, "new")
@@ -61,8 +73,9 @@ def check(site: Site, file: Annotated[Path, typer.Argument(help="A workflow file
     """Import a workflow file as the runtime would, and say what it declares."""
     del site
     from runtime.workflows.catalog import module_of, workflows_in
+    from runtime.workflows.dossier import declaration
 
-    found = [_json(workflow) for workflow in workflows_in(module_of(file.expanduser().absolute()))]
+    found = [declaration(workflow) for workflow in workflows_in(module_of(file.expanduser().absolute()))]
     if json:
         show({"ok": True, "workflows": found})
         return
@@ -72,17 +85,28 @@ def check(site: Site, file: Annotated[Path, typer.Argument(help="A workflow file
 
 def _all(site: Site, files: list[Path] | None) -> dict[str, dict[str, object]]:
     from runtime.workflows.catalog import load
+    from runtime.workflows.dossier import declaration
 
     settings = site.settings(workflows=files or None)
-    return {name: _json(found) for name, found in sorted(load(settings.workflows).items())}
+    return {name: declaration(found) for name, found in sorted(load(settings.workflows).items())}
 
 
-def _json(workflow: "Workflow") -> dict[str, object]:
-    return {
-        "name": workflow.name,
-        "version": workflow.version,
-        "description": workflow.description,
-        "fallback": workflow.fallback.__name__ if workflow.fallback else "",
-        "tools": list(workflow.tools),
-        "source_digest": workflow.source_digest,
-    }
+def _page(settings: "Settings", workflow: "Workflow", user: str | None) -> dict[str, object]:
+    """The page of a workflow with the tools, policies and models of the settings."""
+    from models.model import Kind
+    from models.registry import Registry
+    from runtime.cli.tools import records_of
+    from runtime.embedded import inventory, models_folder
+    from runtime.workflows.dossier import Surroundings, dossier
+
+    registry = Registry(models_folder(settings))
+    named = {kind: settings.model * (kind == "chat") or registry.default(kind) for kind in get_args(Kind)}
+    around = Surroundings(
+        settings.policy,
+        wait_for(records_of(settings)) if settings.tools else [],
+        inventory(settings.inventory),
+        settings.people().named(user) if user else settings.user,
+        [registry.get(name, kind) for kind, name in named.items() if name],
+        settings.people().sole,
+    )
+    return dossier(workflow, around)

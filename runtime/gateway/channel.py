@@ -1,16 +1,14 @@
-"""The caller's end of one connection: opens it, makes sure of who answers, sends requests and reads answers."""
+"""The caller's end of one connection: opens it, sends requests and reads answers."""
 
 import asyncio
-import os
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from runtime.gateway.address import START, Address
 from runtime.gateway.messages import Greeting
-from runtime.gateway.peer import credentials
 from runtime.gateway.wire import (
     ANSWER_BYTES,
     CONNECTION,
@@ -22,31 +20,22 @@ from runtime.gateway.wire import (
     error,
     read_line,
 )
-from store.records.errors import BailiwickError, Denied, SettingsError, Unreachable
+from store.records.errors import BailiwickError, SettingsError, Unreachable
 
 GREETING_S = 5.0
-START = "start it with `bailiwick up`"
 
 
 class Channel:
     """One connection, greeted."""
 
-    def __init__(self, path: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._path, self._reader, self._writer = path, reader, writer
+    def __init__(self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._address, self._reader, self._writer = address, reader, writer
         self.greeting: Greeting
 
     @classmethod
-    async def open(cls, path: Path) -> "Channel":
+    async def open(cls, address: Address) -> "Channel":
         """Connect. Raises Unreachable if nobody listens or answers, Denied if we are refused."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise Unreachable("no runtime is listening", str(path), START) from None
-        except PermissionError:
-            raise Denied("this runtime belongs to another user", str(path), "start one of your own") from None
-        except OSError as problem:
-            raise Unreachable(f"cannot connect: {problem.strerror or problem}", str(path), START) from None
-        channel = cls(path, reader, writer)
+        channel = cls(address, *await address.connect())
         try:
             await channel._greeted()
         except BaseException:
@@ -88,23 +77,20 @@ class Channel:
             await self._writer.wait_closed()
 
     async def _greeted(self) -> None:
-        uid = credentials(self._writer.get_extra_info("socket"))[1]
-        if uid not in {os.geteuid(), 0}:
-            raise Denied("what listens here is another user's program", f"{self._path}, user id {uid}")
         try:
             async with asyncio.timeout(GREETING_S):
                 self.greeting = Greeting.model_validate((await self.receive()).get("result"))
         except TimeoutError:
-            raise Unreachable("the runtime does not answer", str(self._path), "see `bailiwick status`") from None
+            raise Unreachable("the runtime does not answer", str(self._address), "see `bailiwick status`") from None
         except ValidationError:
             raise self._foreign() from None
         if self.greeting.protocol != PROTOCOL:
             raise self._foreign()
 
     def _gone(self) -> BailiwickError:
-        return Unreachable("the runtime has closed the connection", str(self._path), START)
+        return Unreachable("the runtime has closed the connection", str(self._address), START)
 
     def _foreign(self) -> BailiwickError:
         return Unreachable(
-            "what listens here speaks otherwise", str(self._path), "restart it, so that both are one version"
+            "what listens here speaks otherwise", str(self._address), "restart it, so that both are one version"
         )

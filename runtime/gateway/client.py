@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
+from runtime.gateway.address import Address, UnixAddress
 from runtime.gateway.backend import Verbs
 from runtime.gateway.channel import Channel
 from runtime.gateway.messages import Greeting
@@ -67,13 +68,27 @@ class Client:
     events = remote(Verbs.events)
     sql = remote(Verbs.sql)
     verify = remote(Verbs.verify)
+    export = remote(Verbs.export)
+    checkpoints = remote(Verbs.checkpoints)
+    destroyed = remote(Verbs.destroyed)
+    holds = remote(Verbs.holds)
     prove = remote(Verbs.prove)
     checkpoint = remote(Verbs.checkpoint)
     storage = remote(Verbs.storage)
+    costs = remote(Verbs.costs)
+    alerts = remote(Verbs.alerts)
+    policy = remote(Verbs.policy)
+    propose_policy = remote(Verbs.propose_policy)
+    proposed_policy = remote(Verbs.proposed_policy)
+    approve_policy = remote(Verbs.approve_policy)
     submit = remote(Verbs.submit)
     follow = stream(Verbs.follow)
     approvals = remote(Verbs.approvals)
     answer = remote(Verbs.answer)
+    grants = remote(Verbs.grants)
+    propose_grant = remote(Verbs.propose_grant)
+    add_grant = remote(Verbs.add_grant)
+    revoke_grant = remote(Verbs.revoke_grant)
     resume = remote(Verbs.resume)
     cancel = remote(Verbs.cancel)
     pause = remote(Verbs.pause)
@@ -96,9 +111,16 @@ class Client:
     schedules = remote(Verbs.schedules)
     add_schedule = remote(Verbs.add_schedule)
     change_schedule = remote(Verbs.change_schedule)
+    whoami = remote(Verbs.whoami)
+    users = remote(Verbs.users)
+    issue_token = remote(Verbs.issue_token)
+    tokens = remote(Verbs.tokens)
+    revoke_token = remote(Verbs.revoke_token)
+    budgets = remote(Verbs.budgets)
+    set_budget = remote(Verbs.set_budget)
 
-    def __init__(self, path: Path, channel: Channel) -> None:
-        self.path = path
+    def __init__(self, address: Address, channel: Channel) -> None:
+        self._address = address
         self._channel = channel
         self._ids = count(1)
         self._places = asyncio.Semaphore(REQUESTS)
@@ -109,8 +131,12 @@ class Client:
     @classmethod
     async def connect(cls, path: Path | None = None) -> "Client":
         """Connect to the socket, or to the usual one. Raises Unreachable if nobody listens, Denied if it refuses us."""
-        path = path or newest_socket()
-        return cls(path, await Channel.open(path))
+        return await cls.at(UnixAddress(path or newest_socket()))
+
+    @classmethod
+    async def at(cls, address: Address) -> "Client":
+        """Connect to an address. Raises as `connect`."""
+        return cls(address, await Channel.open(address))
 
     @property
     def greeting(self) -> Greeting:
@@ -121,7 +147,7 @@ class Client:
         """Hang up. Requests that still wait end with Unreachable. May be called twice."""
         self._listener.cancel()
         await asyncio.wait({self._listener})
-        self._fail(Unreachable("the connection was closed", str(self.path)))
+        self._fail(Unreachable("the connection was closed", str(self._address)))
         await self._channel.close()
 
     async def __aenter__(self) -> "Client":
@@ -148,10 +174,10 @@ class Client:
         return _typed(verb, answer.get("result"))
 
     async def _items(self, verb: Verb, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        channel = await Channel.open(self.path)
+        channel = await Channel.open(self._address)
         try:
             if channel.greeting.pid != self.greeting.pid:
-                raise Unreachable("another runtime has taken this one's place", str(self.path), "connect again")
+                raise Unreachable("another runtime has taken this one's place", str(self._address), "connect again")
             await channel.send(1, verb.name, arguments)
             while "item" in (answer := await channel.receive()):
                 yield _typed(verb, answer["item"])

@@ -48,7 +48,7 @@ class Submission(Wire):
 
 
 class RunView(Wire):
-    """One run, as far as the ledger knows it."""
+    """One run, as far as the ledger knows it. `withheld`: task and outcome are left out, as it is another user's."""
 
     run: str
     status: Status
@@ -56,15 +56,19 @@ class RunView(Wire):
     workflow: str
     principal: str
     task: str = ""
+    forked: str = Field("", description="the run, step and event that it was forked from, if it was")
     resolved_by: Literal["", "model", "rule"] = ""
     outcome: str = ""
     error: str = Field("", description="the class of the error that ended or parked it, if one did")
+    again_in_s: float | None = Field(None, description="a parked run is tried again by itself in so many seconds")
     started: str
     ended: str = ""
     events: int
     model_calls: int = 0
     tokens: int = 0
     device_ms: int = 0
+    cost_micros: int = Field(0, description="in millionths of the site's currency unit")
+    withheld: bool = False
 
 
 class EventView(Wire):
@@ -76,34 +80,111 @@ class EventView(Wire):
     gone: str = ""
 
 
-class ApprovalView(Wire):
-    """A call that waits for a person. `arguments` are whole, never cut."""
+class Compensation(Wire):
+    """What would undo an effect: a tool, its arguments as far as they are known, and those that the result gives."""
 
+    tool: str
+    arguments: dict[str, Any]
+    of_the_result: tuple[str, ...] = ()
+
+
+class ApprovalView(Wire):
+    """A call that waits for people, whole, never cut: first all that their yes binds to, of which `binding` is the
+    digest, then what there is to know besides.
+
+    `why` has the words of each policy that asks for a person, `approvers` of whom are needed, with `distinct` not who
+    asked; `origins` says of each consequential argument where it comes from, and whether that counts as trusted; `yes`
+    are those who have said yes. `may_answer` tells whether the caller's yes would count. Times are UTC ISO 8601.
+    `withheld`: arguments, compensation and digest are left out, as the run is another user's.
+    """
+
+    tool: str
+    tool_version: str = ""
+    tool_digest: str = ""
+    arguments: dict[str, Any]
+    policy: str = ""
+    policies: tuple[str, ...]
+    user: dict[str, Any] = {}
+    agent: tuple[str, str] = ("", "")
+    workflow: str = ""
+    workflow_version: int = 0
+    labels: dict[str, Any]
+    reviewed: bool = False
+    key: str = ""
+    binding: str
     approval: str
     run: str
     step: str
-    tool: str
-    arguments: dict[str, Any]
     requester: str
-    policies: tuple[str, ...]
-    binding: str
-    labels: dict[str, Any]
+    origins: tuple[dict[str, Any], ...] = ()
+    why: dict[str, str] = {}
+    description: str = ""
+    egress: bool = False
+    irreversible: bool = False
+    compensation: Compensation | None = None
+    approvers: int = 1
+    distinct: bool = False
+    yes: tuple[str, ...] = ()
+    may_answer: bool = True
     since: str
+    expires: str = ""
+    left_s: float = 0.0
+    withheld: bool = False
+
+    def withhold(self) -> "ApprovalView":
+        """The view without what was to be executed, and without the digest of it, which a yes needs."""
+        return self.model_copy(update={"arguments": {}, "compensation": None, "binding": "", "withheld": True})
+
+    def whole(self, other: "ApprovalView") -> "ApprovalView":
+        """The view with what it withholds, from another one of the same request."""
+        left_out = ("arguments", "compensation", "binding", "withheld")
+        return self.model_copy(update={name: getattr(other, name) for name in left_out})
 
 
 class Answer(Wire):
-    """A person's answer to an approval. `meaning` is what they declare by it, in their own words."""
+    """A person's answer to an approval. `meaning` is what they declare by it, in their own words; a yes needs the
+    `digest` of what they looked at, or its first 8 characters or more."""
 
     approval: str
     yes: bool
-    meaning: str = ""
+    meaning: str = Field("", max_length=2000)
+    digest: str = Field("", max_length=64)
+
+
+class GrantSpec(Wire):
+    """A standing grant as somebody asks for it: a yes to calls of a tool with these arguments, each with one of the
+    values listed for it, of a user, an agent and a workflow (empty: any), until a time, so many times (None: any)."""
+
+    tool: str
+    arguments: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    user: str = Field("", max_length=200)
+    agent: str = Field("", max_length=200)
+    workflow: str = Field("", max_length=200)
+    until: str = Field(
+        max_length=40, description="a date, which it ends at the beginning of, or a time; UTC if not said"
+    )
+    times: int | None = Field(None, ge=1, le=2**53)
+    irreversible: bool = False
+
+
+class GrantView(Wire):
+    """A standing grant: all that it says, of which `digest` is the digest, and how it stands. `id` is empty for one
+    that is only shown. `state` is `standing`, or why it does nothing any more."""
+
+    id: str = ""
+    digest: str
+    grant: dict[str, Any]
+    state: str = ""
+    used: int = 0
 
 
 class ForkView(Wire):
-    """A run that was forked: its id, and step and tool of the effects done before, which it does not repeat."""
+    """A run that was forked: its id, and step and tool of the effects done before, which it does not repeat, and of
+    those that its source began since, which it may do `again`."""
 
     run: str
     effects: tuple[tuple[str, str], ...] = ()
+    again: tuple[tuple[str, str], ...] = ()
 
 
 class QuestionView(Wire):
@@ -122,7 +203,8 @@ class VerifyView(Wire):
     """What verification of the ledger found; `problems` name the event and what is wrong with it.
 
     `unsigned` events at the end are covered by no checkpoint; `fingerprint` is of the key that signs these. `destroyed`
-    payloads are gone, as events say; `locked` says why no content could be opened.
+    payloads are gone, as events say; `locked` says why no content could be opened. `authenticated`: the key is the one
+    that whoever asked had pinned; without it, a log that was made anew is found to be in order, too.
     """
 
     ok: bool
@@ -132,6 +214,7 @@ class VerifyView(Wire):
     fingerprint: str = ""
     destroyed: int = 0
     locked: str = ""
+    authenticated: bool = False
 
 
 class ProofView(Wire):
@@ -153,13 +236,26 @@ class ContentScope(Wire):
     retention: str | None = None
 
 
+class HoldView(Wire):
+    """A legal hold: what must be kept, by whose order, since when and which event, and why (empty: that cannot be read
+    any more)."""
+
+    scope: ContentScope
+    by: str
+    since: str
+    event: int
+    reason: str = ""
+
+
 class GoneView(Wire):
-    """Content that was destroyed: how many payloads and data keys, and the events that say so."""
+    """Content that was destroyed: how many payloads and data keys, the events that say so, and how many of the things
+    that agents remember."""
 
     scope: str
     payloads: int
     keys: int = 0
     events: tuple[int, ...] = ()
+    memories: int = 0
 
 
 class TableUse(Wire):
@@ -179,24 +275,54 @@ class ContentUse(Wire):
     bytes: int
 
 
+class MemoryUse(Wire):
+    """What agents remember for a tenant in a retention class, and the bytes of its texts, tags and vectors."""
+
+    tenant: str
+    retention: str
+    memories: int
+    bytes: int
+
+
 class StorageView(Wire):
-    """What takes space, in bytes, by table, content and kind of file; as store/ledger/storage.py has it."""
+    """What takes space, in bytes, by table, content, memory and kind of file; as store/ledger/storage.py has it.
+
+    Tables, files and growth are the whole site's: there are none for a caller who may not read the whole log.
+    """
 
     folder: str
-    tables: tuple[TableUse, ...]
+    tables: tuple[TableUse, ...] = ()
     content: tuple[ContentUse, ...]
-    files: dict[str, int]
+    memory: tuple[MemoryUse, ...] = ()
+    files: dict[str, int] = {}
     free: int
-    events_per_day: float
-    bytes_per_day: float
+    events_per_day: float | None = None
+    bytes_per_day: float | None = None
     full_in_days: float | None = None
 
 
 class BackupView(Wire):
-    """A backup that was made and verified: its events, and the signed checkpoint over them."""
+    """A backup that was made and verified: its events, the signed checkpoint over them, and how many things that agents
+    remember; None: nobody could tell it."""
 
     events: int
     checkpoint: str
+    memories: int | None = None
+
+
+class CheckpointView(Wire):
+    """A checkpoint that was signed: over how many events, when (UTC), and the signed note."""
+
+    size: int
+    time: str
+    note: str
+
+
+class DestroyedView(Wire):
+    """A payload that is no more, by its id, and the number of the event that says so."""
+
+    event: int
+    id: str
 
 
 class TableView(Wire):
@@ -284,6 +410,150 @@ class ScheduleView(Wire):
     next: str = ""
     last: str = ""
     run: str = ""
+
+
+class WhoView(Wire):
+    """Whom the site takes the caller for, and where that was learned. `mode`: for one user, or as a service."""
+
+    name: str
+    uid: int
+    tenant: str
+    unit: str
+    groups: tuple[str, ...]
+    roles: tuple[str, ...]
+    mode: Literal["personal", "service"]
+    source: str
+
+
+class UserView(Wire):
+    """A user of the directory."""
+
+    name: str
+    uid: int | None
+    display: str
+    mail: tuple[str, ...]
+    tenant: str
+    unit: str
+    groups: tuple[str, ...]
+    roles: tuple[str, ...]
+
+
+class TokenOrder(Wire):
+    """A token that is wanted: for whom, for how many seconds, and for which of their roles (None: all)."""
+
+    user: str = Field(min_length=1, max_length=64)
+    expires_s: int
+    roles: tuple[str, ...] | None = None
+
+
+class IssuedView(Wire):
+    """A token that was made, which is told this once, its id, and when it expires (UTC)."""
+
+    token: str = Field(repr=False)
+    id: str
+    expires: str
+
+
+class TokenView(Wire):
+    """A token in the book: never the token itself."""
+
+    id: str
+    user: str
+    roles: tuple[str, ...] | None
+    by: str
+    issued: str
+    expires: str
+    state: Literal["valid", "expired", "revoked"]
+
+
+class Bearer(Wire):
+    """What a caller over TCP says first."""
+
+    token: str = Field(min_length=1, max_length=2048, repr=False)
+
+
+class BudgetSpec(Wire):
+    """A budget to be set: for an agent, a user, a business unit or the tenant (`*`: each of them), for each run, day or
+    month. `limit` by unit (calls, tokens, device_ms, cost_micros); a unit that is not named stays as it is."""
+
+    holder: Literal["agent", "user", "unit", "tenant"]
+    name: str
+    every: Literal["run", "day", "month"]
+    limit: dict[str, int]
+
+
+class BudgetView(Wire):
+    """A budget, by unit: its limits, if there are any, and in this day or month what was used and is spoken for.
+
+    One for each (`*`), or for each run, has used nothing itself. The holder `run` is any run, by what the settings
+    allow it. `set_by` is who set it last, empty for a default.
+    """
+
+    tenant: str
+    holder: str
+    name: str
+    every: str
+    limit: dict[str, int]
+    used: dict[str, int] = {}
+    held: dict[str, int] = {}
+    set_by: str = ""
+
+
+class PolicyView(Wire):
+    """One version of the site's policies, as the ledger keeps it: the name and text of each file, and the tools and
+    inventory that it was read with. `event` put it there; `in_force` tells whether it decides now, as far as the ledger
+    knows."""
+
+    digest: str
+    source: str
+    files: tuple[tuple[str, str], ...]
+    records: tuple[dict[str, Any], ...]
+    inventory: dict[str, tuple[str, ...]]
+    event: int
+    in_force: bool = False
+
+
+class PolicyChangeView(Wire):
+    """Policies that are proposed, or have just come into force: their digest, that of those in force before, who
+    proposed them, and by which event; how long they wait for somebody's word."""
+
+    digest: str
+    in_force: str
+    by: str
+    event: int
+    left_s: float = 0.0
+
+
+CostKey = Literal["agent", "user", "unit", "workflow", "model", "tool"]
+
+
+class CostView(Wire):
+    """What was used under one key of a tenant, and for how many runs. `name` is what people call the key.
+
+    Money is in millionths; `micros_per_success`, rounded up, is None where no run was successful.
+    """
+
+    tenant: str
+    key: str
+    name: str = ""
+    runs: int
+    successful: int
+    calls: int
+    tokens: int
+    device_ms: int
+    cost_micros: int
+    micros_per_success: int | None = None
+
+
+class AlertView(Wire):
+    """A workflow whose newest `runs` successful tasks cost more than it expects: since when, and both in millionths."""
+
+    tenant: str
+    workflow: str
+    since: str
+    mean_micros: int
+    expected_micros: int
+    runs: int
 
 
 class Failure(Wire):

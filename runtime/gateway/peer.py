@@ -52,15 +52,17 @@ def credentials(connection: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-def admit(connection: socket.socket, owner_uid: int, hosts: Set[int]) -> Peer:
-    """The caller, if it may come in. `hosts` are the process ids of tool hosts. Raises Denied."""
+def admit(connection: socket.socket, owner_uid: int | None, hosts: Set[int]) -> Peer:
+    """The caller, if it may come in: only this user's programs, or (None) whoever the socket's own mode lets come.
+    `hosts` are the process ids of tool hosts. Raises Denied."""
     arrived = _ticks_since_boot()
     handle = _handle(connection)
     try:
         pid, uid, gid = credentials(connection)
-        require_owner(uid, owner_uid)
+        if owner_uid is not None:
+            require_owner(uid, owner_uid)
         chain = _stable_ancestry(pid)
-        require_outsider(chain, hosts)
+        require_outsider(chain, hosts, hidden=uid != os.geteuid())
         # If the caller lives now, its id was never free, and what was read is about it and nobody else.
         if chain[0].started > arrived or not _alive(handle):
             raise _unknown("the caller is gone")
@@ -76,11 +78,15 @@ def require_owner(uid: int, owner_uid: int) -> None:
         raise Denied("this runtime belongs to another user", f"user id {uid}", "start one of your own")
 
 
-def require_outsider(chain: tuple[Process, ...], hosts: Set[int]) -> None:
-    """Raises Denied if the process, or any ancestor of it, is a tool host or carries the mark of a tool's child."""
+def require_outsider(chain: tuple[Process, ...], hosts: Set[int], *, hidden: bool = False) -> None:
+    """Raises Denied if the process, or any ancestor of it, is a tool host or carries the mark of a tool's child.
+
+    `hidden`: it is another user's, whose environment this process may be unable to read. A tool is never another
+    user's: it runs as the runtime does, and of what it starts through a program that is, the ancestry tells.
+    """
     if any(process.pid in hosts for process in chain):
         raise Denied("tools cannot talk to the runtime that runs them", f"process {chain[0].pid}")
-    if any(_marked(process, is_caller=process is chain[0]) for process in chain):
+    if any(_marked(process, is_caller=process is chain[0] and not hidden) for process in chain):
         raise Denied("tools cannot talk to a runtime", f"process {chain[0].pid}")
 
 

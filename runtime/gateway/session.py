@@ -1,8 +1,13 @@
-"""One connection: reads requests, runs each as a task, writes answers. A caller's faults stay its own."""
+"""One connection: reads requests, runs each as a task, writes answers. A caller's faults stay its own.
+
+Who calls is asked anew for each request, and again while a stream goes on: what they were when they came counts for
+nothing.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from runtime.gateway.backend import Verbs
-from runtime.gateway.messages import Greeting, Request
+from runtime.gateway.messages import Bearer, Greeting, Request
 from runtime.gateway.verbs import VERBS, Verb, plain
 from runtime.gateway.wire import (
     ANSWER_BYTES,
@@ -24,9 +29,16 @@ from runtime.gateway.wire import (
     failure,
     read_line,
 )
-from store.records.errors import BailiwickError, SettingsError, Unreachable
+from store.records.errors import BailiwickError, Denied, SettingsError, Unreachable
+from store.records.identity import User
 
 log = logging.getLogger("bailiwick.gateway")
+
+VerbsFor = Callable[[str], Awaitable[tuple[User, Verbs]]]
+"""Identifies the caller anew, for a verb of this name: who they are, and what answers them. Raises Denied if they may
+not."""
+TOKEN_S, TOKEN_BYTES = 5.0, 4096
+AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +56,15 @@ class Session:
     """Answers one caller, who has been identified, until it leaves or is cut off."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits, *, debug: bool = False
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+        *,
+        over_tcp: bool = False,
+        debug: bool = False,
     ) -> None:
+        self.over_tcp = over_tcp
         self._reader, self._writer = reader, writer
         self._limits, self._debug = limits, debug
         self._requests: dict[int, asyncio.Task[None]] = {}
@@ -58,11 +77,20 @@ class Session:
         await self._send(CONNECTION, error=failure(error))
         await self._hang_up()
 
-    async def serve(self, verbs: Verbs, greeting: Greeting) -> None:
+    async def token(self) -> str:
+        """What a caller over TCP must say first. Raises Denied for anything else, or if nothing comes in time."""
+        try:
+            async with asyncio.timeout(TOKEN_S):
+                line = await read_line(self._reader, TOKEN_BYTES)
+            return Bearer.model_validate_json(line, strict=True).token
+        except (TimeoutError, LineTooLong, ValidationError, OSError):
+            raise Denied("a token is wanted first", do="name its file in the setting token_file") from None
+
+    async def serve(self, verbs_for: VerbsFor, greeting: Greeting) -> None:
         """Greet, then answer until the caller leaves. Streams end with that; all else it asked for is finished."""
         try:
             await self._send(CONNECTION, result=greeting)
-            while await self._next(verbs):
+            while await self._next(verbs_for):
                 pass
             for request in self._streams & self._requests.keys():
                 self._requests[request].cancel()
@@ -86,7 +114,7 @@ class Session:
         if self._requests:
             await asyncio.wait(self._requests.values())
 
-    async def _next(self, verbs: Verbs) -> bool:
+    async def _next(self, verbs_for: VerbsFor) -> bool:
         """Take one request. False when the caller has no more."""
         try:
             line = await read_line(self._reader, self._limits.request_bytes)
@@ -102,12 +130,12 @@ class Session:
             error = SettingsError(f"not a request: {plain(problem)}", do='send {"id": 1, "verb": "status", "args": {}}')
             return await self._send(_id_of(line), error=failure(error))
         try:
-            self._begin(verbs, request)
+            self._begin(verbs_for, request)
         except BailiwickError as refused:
             return await self._send(request.id, error=failure(refused))
         return True
 
-    def _begin(self, verbs: Verbs, request: Request) -> None:
+    def _begin(self, verbs_for: VerbsFor, request: Request) -> None:
         verb = VERBS.get(request.verb)
         if verb is None:
             raise SettingsError("there is no such verb", request.verb[:40], f"use one of {', '.join(VERBS)}")
@@ -121,7 +149,7 @@ class Session:
         arguments = verb.check(to_json(request.args))
         if verb.stream:
             self._streams.add(request.id)
-        task = asyncio.create_task(self._answer(verbs, verb, request.id, arguments))
+        task = asyncio.create_task(self._answer(verbs_for, verb, request.id, arguments))
         self._requests[request.id] = task
         task.add_done_callback(lambda _: self._forget(request.id))
 
@@ -129,12 +157,13 @@ class Session:
         self._requests.pop(request, None)
         self._streams.discard(request)
 
-    async def _answer(self, verbs: Verbs, verb: Verb, request: int, arguments: dict[str, Any]) -> None:
+    async def _answer(self, verbs_for: VerbsFor, verb: Verb, request: int, arguments: dict[str, Any]) -> None:
         result: Any = None
         try:
+            user, verbs = await verbs_for(verb.name)
             method = getattr(verbs, verb.name)
             if verb.stream:
-                if not await self._stream(request, method(**arguments)):
+                if not await self._stream(request, method(**arguments), lambda: _unchanged(user, verbs_for, verb.name)):
                     return
             else:
                 result = await method(**arguments)
@@ -145,10 +174,16 @@ class Session:
         else:
             await self._send(request, result=result)
 
-    async def _stream(self, request: int, items: AsyncIterator[Any]) -> bool:
-        """Send every item. False if the caller is gone."""
+    async def _stream(self, request: int, items: AsyncIterator[Any], still: Callable[[], Awaitable[object]]) -> bool:
+        """Send every item. False if the caller is gone. An item that comes when the caller was last identified more
+        than AGAIN_S ago is sent once they are again: `still` raises Denied if they may not have it any more, or not as
+        who they are by now."""
+        seen = time.monotonic()
         try:
             async for item in items:
+                if time.monotonic() - seen >= AGAIN_S:
+                    await still()
+                    seen = time.monotonic()
                 if not await self._send(request, item=item):
                     return False
         finally:
@@ -186,6 +221,13 @@ class Session:
                 await self._writer.wait_closed()
             return
         self._writer.transport.abort()
+
+
+async def _unchanged(user: User, verbs_for: VerbsFor, verb: str) -> None:
+    """Raise Denied unless a caller still is who a stream is for: what it shows goes by their tenant and roles."""
+    now, _ = await verbs_for(verb)
+    if (now.name, now.tenant, now.roles) != (user.name, user.tenant, user.roles):
+        raise Denied(f"{now.name} has other roles, or another tenant, by now", do="ask again")
 
 
 def defect(doing: str, error: Exception, *, debug: bool) -> BailiwickError:

@@ -14,6 +14,7 @@ from store.records.kinds import Kind
 PEOPLE = frozenset(
     {
         Kind.APPROVAL_ANSWERED,
+        Kind.GRANT_USED,
         Kind.INPUT_ANSWERED,
         Kind.EFFECT_SETTLED,
         Kind.SIGNAL_RECEIVED,

@@ -16,7 +16,7 @@ from runtime.traces.course import Course, above
 from runtime.traces.span import CLIENT, INTERNAL, Moment, Span, Value, span_id, trace_id
 from store.records.kinds import Kind
 
-ENDS = (Kind.STEP_COMPLETED, Kind.STEP_FAILED, Kind.REVIEW_COMPLETED)
+ENDS = (Kind.STEP_COMPLETED, Kind.STEP_FAILED, Kind.REVIEW_COMPLETED, Kind.PLAN_FROZEN)
 WAITS = (Kind.WAIT_BEGUN, Kind.INPUT_REQUESTED)
 BOUNDS = frozenset(
     {
@@ -27,11 +27,19 @@ BOUNDS = frozenset(
         Kind.MODEL_CALLED,
         Kind.APPROVAL_REQUESTED,
         Kind.APPROVAL_ANSWERED,
+        Kind.GRANT_USED,
         Kind.EFFECT_OUTCOME,
     }
 )
 """Events that spans are made of; the others are moments within them."""
-AGENTS = {"route": "router", "ask": "worker", "work": "worker", "review": "reviewer"}
+AGENTS = {
+    "route": "router",
+    "ask": "worker",
+    "work": "worker",
+    "plan": "worker",
+    "read": "worker",
+    "review": "reviewer",
+}
 MEMORY = {"recall": "search_memory", "remember": "upsert_memory"}
 
 
@@ -133,7 +141,7 @@ class _Trace:
 
     def _approvals(self, step: str) -> Iterator[Span]:
         """From each request to its answer; a request that was not answered stays open."""
-        answered_at = self._course.found(step, Kind.APPROVAL_ANSWERED)
+        answered_at = self._course.found(step, Kind.APPROVAL_ANSWERED, Kind.GRANT_USED)
         answers = {self._course.events[index].event["cause"]: index for index in answered_at}
         for number, asked in enumerate(self._course.found(step, Kind.APPROVAL_REQUESTED)):
             view = self._course.events[asked]

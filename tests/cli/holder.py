@@ -2,38 +2,61 @@
 
 Its models are said to be the default ones, of which the one for chat did not get onto the GPU.
 
-    holder.py DATA_DIR
+    holder.py DATA_DIR [POLICY]
 
-Ends when its standard input does.
+With POLICY, a folder, it has policies in force that can be exchanged; who asks is admin and sole user. Ends when its
+standard input does.
 """
 
 import asyncio
 import os
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from models.registry import Registry
-from runtime.gateway.messages import ModelView, QueueView, StatusView
+from runtime.gate.inventory import Inventory
+from runtime.gateway.messages import ModelView, PolicyChangeView, QueueView, StatusView
 from runtime.gateway.server import Gateway
 from runtime.identity import user_of_uid
 from runtime.keeping import Keeping
+from runtime.policing import Policing
 from runtime.queries import LedgerQueries
+from runtime.reading import Reach, Read, record
 from runtime.settings import Settings
 from runtime.storing import Storing
+from store.keys.memos import MEMORY
 from store.ledger.ledger import Ledger
+from store.memory.upkeep import Upkeep
 from store.records.identity import User
 
 
 class Verbs(LedgerQueries):
     """What a runtime answers that drives nothing."""
 
-    def __init__(self, ledger: Ledger, user: User) -> None:
-        super().__init__(ledger)
+    def __init__(self, ledger: Ledger, policing: Policing | None, user: User) -> None:
+        super().__init__(ledger, Reach.of(user), self._record)
+        self._user, self._policing = user, policing
         keeping = Keeping(ledger, {}, user)
         self.backup = Storing(ledger, user).backup
         self.hold, self.end_hold, self.shred, self.sweep = keeping.hold, keeping.end_hold, keeping.shred, keeping.sweep
+
+    async def _record(self, read: Read) -> None:
+        await record(self.ledger, self._user, read).durable()
+
+    async def propose_policy(self) -> PolicyChangeView:
+        assert self._policing
+        return await self._policing.propose(self._user)
+
+    async def proposed_policy(self) -> list[PolicyChangeView]:
+        assert self._policing
+        return self._policing.proposed()
+
+    async def approve_policy(self, digest: str, meaning: str = "") -> PolicyChangeView:
+        assert self._policing
+        return await self._policing.approve(digest, meaning, self._user, self._user.name)
 
     async def queues(self) -> list[QueueView]:
         """Nobody is in the only one."""
@@ -66,13 +89,21 @@ class Verbs(LedgerQueries):
 
 async def main() -> None:
     settings = Settings.load(data_dir=Path(sys.argv[1]))
-    with Ledger.open(settings.data_dir) as ledger:
-        verbs: Any = partial(Verbs, ledger)
+    memos = Upkeep.open(settings.data_dir / MEMORY)
+    with closing(memos), Ledger.open(settings.data_dir, memos=memos) as ledger:
+        policing = _policing(ledger, settings) if len(sys.argv) > 2 else None
+        verbs: Any = partial(Verbs, ledger, policing)
         gateway = Gateway(settings.socket, verbs, set, identify=user_of_uid)
         await gateway.start()
         print("up", flush=True)
         await asyncio.to_thread(sys.stdin.read)
         await gateway.close()
+
+
+def _policing(ledger: Ledger, settings: Settings) -> Policing:
+    made = Policing(ledger, sys.argv[2], {}, Inventory(), again=False, expiry_s=60.0)
+    made.start(settings.user, settings.tenant)
+    return made
 
 
 asyncio.run(main())

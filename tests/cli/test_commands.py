@@ -19,7 +19,19 @@ def test_help_lists_every_noun_and_verb(command: Any) -> None:
     done = command("--help")
     assert (done.code, done.err) == (0, "")
     listed = {line.split()[0] for line in done.out.split("Commands:")[1].splitlines() if line.strip()}
-    nouns = {"runs", "workflows", "agents", "audit", "models", "tools", "policy", "approvals", "keys", "schedules"}
+    nouns = {
+        "runs",
+        "workflows",
+        "agents",
+        "audit",
+        "models",
+        "tools",
+        "policy",
+        "approvals",
+        "grants",
+        "keys",
+        "schedules",
+    }
     verbs = {"demo", "run", "resume", "up", "down", "status", "halt", "whoami", "doctor", "top", "queues"}
     assert nouns | verbs <= listed
 
@@ -101,7 +113,8 @@ def test_verbs_that_need_a_runtime_say_so(command: Any) -> None:
         ["queues"],
         ["schedules", "list"],
         ["approvals", "list"],
-        ["approvals", "approve", "x"],
+        ["approvals", "approve", "x", "12345678"],
+        ["grants", "list"],
     ):
         done = command(*arguments)
         assert (done.code, done.out) == (3, "")
@@ -112,7 +125,8 @@ def test_runs_list_and_show(command: Any, ledger: Path) -> None:
     newest, oldest = command("runs", "list", "--json").json
     assert (newest["run"], newest["status"]) == ("r2bbbb", "interrupted")
     assert (oldest["run"], oldest["status"], oldest["resolved_by"]) == ("r1aaaa", "completed", "model")
-    assert (oldest["tokens"], oldest["model_calls"], oldest["outcome"]) == (42, 1, "all is well")
+    assert (oldest["tokens"], oldest["model_calls"]) == (42, 1)
+    assert (oldest["withheld"], oldest["task"], oldest["outcome"]) == (True, "", "")  # they are ada's
     shown = command("runs", "show", "r1", "--payloads", "--json").json
     assert [event["event"]["kind"] for event in shown["trail"]][-1] == "run.ended"
     assert shown["trail"][0]["payload"]["user"]["name"] == "ada"
@@ -131,7 +145,7 @@ def test_a_run_that_nobody_drives_is_called_interrupted_and_how_to_go_on_is_said
 
 
 def test_what_was_recorded_cannot_speak_to_the_terminal(command: Any, ledger: Path) -> None:
-    for arguments in (["runs", "list"], ["runs", "show", "r1", "--payloads"], ["audit", "tail", "--payloads"]):
+    for arguments in (["runs", "show", "r1"], ["runs", "show", "r1", "--payloads"], ["audit", "tail", "--payloads"]):
         done = command(*arguments)
         assert done.code == 0
         assert "\x1b" not in done.out
@@ -150,11 +164,65 @@ def test_audit_verify_passes_what_was_recorded(command: Any, ledger: Path) -> No
     fingerprint = done.json.pop("fingerprint")
     assert (done.code, done.json | {"fingerprint": ""}) == (
         0,
-        {"ok": True, "events": 6, "problems": [], "unsigned": 0, "fingerprint": "", "destroyed": 0, "locked": ""},
+        {
+            "ok": True,
+            "events": 6,
+            "problems": [],
+            "unsigned": 0,
+            "fingerprint": "",
+            "destroyed": 0,
+            "locked": "",
+            "authenticated": False,
+        },
     )
+    own = f"no key was pinned; the ledger's own is {fingerprint}"
+    assert command("audit", "verify").out == f"ok: 6 events, consistent, unauthenticated: {own}\n"
+    assert command("audit", "verify", "--key", fingerprint, "--json").json["authenticated"] is True
+    assert command("audit", "verify", "--key", fingerprint.upper()).code == 0
+    for key in ("0" * 63, "nix", f"{fingerprint}0", "é" * 64):
+        wrong = command("audit", "verify", "--key", key)
+        assert (wrong.code, wrong.out, wrong.err.count("\n")) == (2, "", 1)
+        assert "no fingerprint of a key" in wrong.err
     assert command("audit", "verify", "--key", fingerprint).out == "ok: 6 events, each as it was recorded\n"
     wrong = command("audit", "verify", "--key", "0" * 64)
-    assert (wrong.code, wrong.out) == (7, f"the key is not the pinned one: it is {fingerprint}\n")
+    assert (wrong.code, wrong.out) == (7, f"the key is not the pinned one, so all may be forged: it is {fingerprint}\n")
+
+
+def test_settle_without_a_flag_and_watch_help_say_what_a_user_needs(command: Any) -> None:
+    done = command("runs", "settle", "r1")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "--happened or --not" in done.err
+    assert "Raises" not in command("runs", "watch", "--help").out
+
+
+def test_a_run_is_exported_and_said_so_as_json(command: Any, ledger: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r1.jsonl"
+    done = command("runs", "export", "r1", str(file), "--json").json
+    assert done == {"run": "r1aaaa", "events": len(file.read_text().splitlines()), "file": str(file)}
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *(f"runs {each}" for each in ("cancel", "pause", "resume", "retry", "signal", "answer", "settle", "export")),
+        *(f"keys {each}" for each in ("backup", "rotate", "hold", "release")),
+        *(f"schedules {each}" for each in ("remove", "pause", "resume")),
+        "backup",
+        "halt",
+    ],
+)
+def test_whoever_changes_something_can_have_it_said_as_json(command: Any, verb: str) -> None:
+    assert "--json" in command(*verb.split(), "--help").out
+
+
+def test_what_audit_is_not_given_is_said(command: Any, ledger: Path, tmp_path: Path) -> None:
+    assert "it is not said what to prove" in command("audit", "prove").err
+    file = tmp_path / "file"
+    file.touch()
+    assert "two proofs" in command("audit", "prove", "1", "--since", str(file)).err
+    done = command("audit", "verify", str(file))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "this is a file, not an audit folder" in done.err
 
 
 @pytest.mark.parametrize(
@@ -162,7 +230,7 @@ def test_audit_verify_passes_what_was_recorded(command: Any, ledger: Path) -> No
     [
         "UPDATE events SET tokens = tokens + 1 WHERE seq = 5",
         "UPDATE events SET actor = 'reviewer' WHERE seq = 2",
-        "UPDATE events SET bytes = encode(replace(decode(bytes), '42', '43')) WHERE seq = 5",
+        "UPDATE events SET hash = repeat('0', 64) WHERE seq = 5",
         "DELETE FROM events WHERE seq = 3",
         "DELETE FROM payloads",
     ],
@@ -181,9 +249,9 @@ def test_audit_verify_ends_with_7_when_anything_was_changed(command: Any, ledger
 
 def test_an_audit_folder_is_exported_and_verified(command: Any, ledger: Path, tmp_path: Path) -> None:
     done = command("audit", "export", "out", "--json")
-    assert (done.json["events"], done.json["checkpoints"]) == (6, 1)
+    assert (done.json["events"], done.json["checkpoints"]) == (7, 2)
     folder, key = str(tmp_path / "typed-in" / "out"), done.json["fingerprint"]
-    assert command("audit", "verify", "out", "--key", key).out == "ok: 6 events, each as it was recorded\n"
+    assert command("audit", "verify", "out", "--key", key).out == "ok: 7 events, each as it was recorded\n"
     assert command("audit", "export", "out").err.startswith("bailiwick: there is something already")
     events = Path(folder, "events.jsonl")
     events.write_bytes(events.read_bytes().replace(b"triage", b"triagf", 1))
@@ -212,8 +280,8 @@ def test_audit_prove_and_checkpoint_are_checked_without_bailiwick(command: Any, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "nothing to prove"),
-        (["5", "--since", "x"], "nothing to prove, or too much"),
+        ([], "it is not said what to prove"),
+        (["5", "--since", "x"], "an event and a checkpoint are two proofs"),
         (["99"], "there is no event 99"),
         (["--since", "none"], "the checkpoint cannot be read: No such file"),
         (["--since", "/dev/null"], "this is no checkpoint of this ledger"),

@@ -93,6 +93,35 @@ def test_hold_release_and_shred_work_with_a_runtime_and_without(
     assert "there is no content (tenant local, user ada)" in again.err
 
 
+@pytest.mark.parametrize("holder", [False, True])
+def test_holds_are_listed_until_they_are_released_and_the_look_is_on_record(
+    command: Any, ledger: Path, holder: bool, request: pytest.FixtureRequest
+) -> None:
+    if holder:
+        request.getfixturevalue("runtime")
+    assert command("keys", "list", "--json").json["holds"] == []
+    done = command("keys", "hold", "--tenant", "local", "--user", "ada", "--reason", "case 17", "--json")
+    assert done.json == {"held": {"tenant": "local", "user": "ada", "retention": None}, "event": 7}
+    assert done.err == ""
+    nobody = command("keys", "hold", "--tenant", "nobody", "--reason", "case 18")
+    assert (nobody.code, nobody.out, nobody.err.count("\n")) == (0, "held since event 8\n", 1)
+    assert "there is no content yet of tenant nobody" in nobody.err
+    ours, other = command("keys", "list", "--json").json["holds"]
+    assert (ours["scope"]["user"], ours["event"], ours["reason"]) == ("ada", 7, "case 17")
+    assert ours["by"]
+    assert ours["since"]
+    assert (other["scope"]["tenant"], other["scope"]["user"]) == ("nobody", None)
+    assert "holds" in command("audit", "tail", "-n", "1").out
+    listed = command("keys", "list").out.split("HELD SINCE EVENT")[1]
+    assert "case 17" in listed
+    assert "case 18" in listed
+    missing = command("keys", "release", "--tenant", "local")
+    assert (missing.code, "`bailiwick keys list` shows them" in missing.err) == (2, True)
+    gone = command("keys", "release", "--tenant", "nobody", "--json").json
+    assert (gone["released"]["tenant"], gone["event"]) == ("nobody", 11)
+    assert [each["event"] for each in command("keys", "list", "--json").json["holds"]] == [7]
+
+
 def test_a_sweep_takes_nothing_unless_a_setting_says_so(command: Any, ledger: Path) -> None:
     assert command("keys", "sweep").out == "nothing is out of date\n"
     wrong = command("keys", "sweep", BAILIWICK_RETENTION_DAYS='{"standard": -1}')
@@ -110,10 +139,12 @@ def test_rotate_renews_the_site_key_and_needs_the_runtime_stopped(command: Any, 
 def test_rotate_renews_the_site_key_or_the_data_keys(command: Any, ledger: Path) -> None:
     (before,) = site_keys(ledger)
     secret = before.read_bytes()
-    assert command("keys", "rotate").code == 0
+    renewed = command("keys", "rotate", "--json").json
+    assert (renewed["rotated"], renewed["site"]["source"], renewed["event"]) == ("site", "file", 7)
     (after,) = site_keys(ledger)
     assert after.read_bytes() != secret
-    assert command("keys", "rotate", "--data").code == 0
+    done = command("keys", "rotate", "--data").out
+    assert done == "new content of tenant local gets new data keys; the old ones open what there is (event 8)\n"
     assert [each["retired"] for each in command("keys", "list", "--json").json["keys"]] == [True]
     kinds = [line.split()[3:5] for line in command("audit", "tail", "-n", "2").out.splitlines()]
     assert kinds == [["keys.rotated", "site"], ["keys.rotated", "data"]]
@@ -156,7 +187,7 @@ def test_a_passphrase_is_asked_for_at_the_terminal_and_not_shown(ledger: Path, c
 
 def test_a_lost_site_key_is_told_and_a_backup_brings_it_back(command: Any, ledger: Path, words: str) -> None:
     file = str(ledger.parent / "keys.backup")
-    assert command("keys", "backup", file, "--passphrase-file", words).code == 0
+    assert command("keys", "backup", file, "--passphrase-file", words, "--json").json["backup"] == file
     assert Path(file).stat().st_mode & 0o777 == 0o600
     (key,) = site_keys(ledger)
     secret = key.read_bytes()
@@ -212,3 +243,20 @@ def test_the_keyring_that_is_not_there_is_one_line(command: Any) -> None:
     done = command("keys", "init", "--source", "keyring")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "pip install keyring" in done.err
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [("keys", "init"), ("keys", "list"), ("keys", "backup", "b"), ("keys", "rotate"), ("restore", "b"), ("upgrade",)],
+)
+def test_what_is_done_to_the_files_of_this_machine_is_not_done_to_them_for_another(
+    command: Any, ledger: Path, typed: tuple[str, ...]
+) -> None:
+    before = (ledger / "keys/keystore.json").read_bytes()
+    for flags, more, where in (
+        (["--connect", "127.0.0.1:1"], {}, "(flag --connect)"),
+        ([], {"BAILIWICK_CONNECT": "127.0.0.1:1"}, "(setting connect)"),
+    ):
+        done = command(*typed, *flags, **more)
+        assert (done.code, done.out, done.err.count("\n"), where in done.err) == (2, "", 1, True), done.err
+    assert (ledger / "keys/keystore.json").read_bytes() == before

@@ -44,6 +44,24 @@ def test_defaults(home: Path) -> None:
     assert (settings.model_turns, settings.tokens_per_run) == (8, 20_000)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("role_groups", '{requester = "staff"}', "the setting 'role_groups' is wrong: it is not JSON"),
+        ("role_groups", '{"boss": "staff"}', "no role is called 'boss'"),
+        ("budget_zone", "Mars", "no time zone, name one as in Europe/Zurich"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_said_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"BAILIWICK_{name.upper()}", value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert said in caught.value.what
+    assert (caught.value.where, caught.value.do) == (f"environment, BAILIWICK_{name.upper()}", "correct it there")
+
+
 def test_flag_then_environment_then_project_then_user_then_default(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user_file(home, "threads = 1\ncontext = 1000\nmodel = 'user'\ngpu_layers = 1")
     project_file(home, "threads = 2\ncontext = 2000\nmodel = 'project'")

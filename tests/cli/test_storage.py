@@ -1,5 +1,6 @@
 """`bailiwick storage`, `backup` and `restore` as their users meet them, with a runtime and without."""
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from store.ledger.ledger import Ledger
+from store.memory.memory import Memory
+from store.records.labels import trusted
 
 TASK = b"find out about r1aaaa"
 
@@ -49,9 +52,12 @@ def test_a_backup_is_made_with_a_runtime_and_without(
     if holder:
         request.getfixturevalue("runtime")
     done = command("backup", "../copy")
-    assert (done.code, done.out) == (0, f"backed up: 6 events, verified, without keys: {tmp_path}/typed-in/../copy\n")
+    assert (done.code, done.out) == (
+        0,
+        f"backed up: 6 events, 0 memories, verified, without keys: {tmp_path}/typed-in/../copy\n",
+    )
     files = sorted(path.name for path in (tmp_path / "copy").iterdir())
-    assert files == ["checkpoint", "ledger.duckdb"]
+    assert files == ["checkpoint", "ledger.duckdb", "memory"]
     assert not [path for path in (tmp_path / "copy").iterdir() if TASK in path.read_bytes()]
     assert "ledger.backed-up" in command("audit", "tail", "-n", "1").out
     again = command("backup", "../copy")
@@ -106,4 +112,59 @@ def test_a_new_machine_needs_the_keys_first(command: Any, ledger: Path, tmp_path
     assert (done.code, done.json["parked"], done.json["closed"]) == (0, ["r2bbbb"], 0)
     assert "find out about" in command("runs", "show", "r1").out
     with Ledger.open(ledger) as opened:
-        assert opened.epoch == done.json["epoch"] + 1
+        assert opened.epoch == done.json["epoch"] + 2  # that the run was looked at was written in one of its own
+
+
+async def embed(texts: list[str]) -> list[list[float]]:
+    return [[1.0, float(len(text)), 2.0] for text in texts]
+
+
+async def remember(folder: Path, *users: str) -> None:
+    memory = Memory.open(folder / "memory", embed)
+    for user in users:
+        given = {"tenant": "local", "user": user, "text": f"{user} said so", "run": "r1aaaa"}
+        await memory.remember(id=f"r1aaaa/{user}", tags={}, labels=trusted("local", "user"), **given)
+    memory.close()
+
+
+async def remembered(folder: Path) -> list[str]:
+    memory = Memory.open(folder / "memory", embed)
+    found = await memory.recall("local", "said", limit=9)
+    memory.close()
+    return sorted(each.user for each in found)
+
+
+@pytest.mark.parametrize("holder", [False, True])
+def test_memory_is_shown_backed_up_shredded_and_brought_back(
+    command: Any, ledger: Path, holder: bool, request: pytest.FixtureRequest
+) -> None:
+    asyncio.run(remember(ledger, "bob", "eve"))
+    if holder:
+        request.getfixturevalue("runtime")
+    found = command("storage", "--json").json["memory"]
+    assert found == [
+        {"tenant": "local", "retention": "standard", "memories": 2, "bytes": 2 * (len("bob said so{}") + 12)}
+    ]
+    assert "MEMORIES" in command("storage").out
+    assert "6 events, 2 memories, verified" in command("backup", "../copy").out
+    done = command("keys", "shred", "--tenant", "local", "--user", "eve")
+    assert (done.code, done.out) == (0, "destroyed: tenant local, user eve: 0 payloads, 1 memories; events 8\n"), (
+        done.err
+    )
+    assert not [path for path in ledger.rglob("*") if path.is_file() and b"eve said so" in path.read_bytes()]
+    if holder:
+        return
+    back = command("restore", "../copy", "--replace")
+    assert back.code == 0, back.err
+    assert "remembered again: 1 memories\n" in back.out
+    assert "1 memories did not come back: the keys of those whose they were are no more\n" in back.err
+    assert asyncio.run(remembered(ledger)) == ["bob"]
+
+
+def test_a_backup_from_before_says_that_it_has_no_memory(command: Any, ledger: Path, tmp_path: Path) -> None:
+    asyncio.run(remember(ledger, "bob"))
+    assert command("backup", "../copy").code == 0
+    (tmp_path / "copy" / "memory").unlink()
+    back = command("restore", "../copy", "--replace")
+    assert (back.code, back.err) == (0, "bailiwick: the backup has no memory: agents remember nothing from before\n")
+    assert asyncio.run(remembered(ledger)) == []

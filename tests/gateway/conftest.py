@@ -23,7 +23,7 @@ from runtime.gateway.messages import (
 from runtime.gateway.server import Gateway
 from runtime.gateway.session import Limits
 from store.records.errors import Denied, SettingsError
-from store.records.identity import User
+from store.records.identity import ROLES, User
 
 RUN = RunView(run="r1", status="running", workflow="triage", principal="root", started="2026-11-01T10:00:00Z", events=3)
 
@@ -52,7 +52,7 @@ class Desk:
     async def runs(self, limit: int = 50) -> list[RunView]:
         return [RUN][:limit]
 
-    async def run(self, run: str) -> RunView:
+    async def run(self, run: str, payloads: bool = False) -> RunView:
         if run != "r1":
             raise SettingsError("there is no such run", run, "see `bailiwick runs list`")
         return RUN
@@ -94,7 +94,7 @@ class Desk:
         finally:
             self.following -= 1
 
-    async def approvals(self) -> list[ApprovalView]:
+    async def approvals(self, payloads: bool = False) -> list[ApprovalView]:
         return []
 
     async def resume(self, run: str = "") -> list[str]:
@@ -115,7 +115,7 @@ class Desk:
 
 def person(uid: int) -> User:
     """The user of a user id, as the settings would name it."""
-    return User(f"u{uid}", uid, "site", "ops")
+    return User(f"u{uid}", uid, "site", "ops", ROLES)
 
 
 Serve = Callable[..., Awaitable[Gateway]]

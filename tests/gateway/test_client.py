@@ -214,8 +214,8 @@ async def test_something_else_listening_there_is_not_taken_for_a_runtime(tmp_pat
 async def test_wrong_arguments_are_a_type_error_like_with_any_method(serve, path):
     await serve()
     async with await Client.connect(path) as client:
-        with pytest.raises(TypeError, match="at most 1"):
-            await client.run("r1", "r2")
+        with pytest.raises(TypeError, match="at most 2"):
+            await client.run("r1", True, "r2")
         with pytest.raises(TypeError, match="run twice"):
             await client.run("r1", run="r1")
 

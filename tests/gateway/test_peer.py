@@ -221,6 +221,6 @@ async def test_when_the_hosts_are_unknown_nobody_comes_in(serve, path):
 
 async def test_a_server_of_another_user_is_not_trusted(serve, path, monkeypatch):
     await serve()
-    monkeypatch.setattr("runtime.gateway.channel.credentials", lambda _: (1, 4242, 4242))
+    monkeypatch.setattr("runtime.gateway.address.credentials", lambda _: (1, 4242, 4242))
     with pytest.raises(Denied, match="another user's program"):
         await Client.connect(path)
