@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.chaos.book import KINDS, PER_RUN
-from store.ledger.ledger import EVERYTHING, Ledger
-from store.ledger.reader import RunRow
+from store.ledger.ledger import Ledger
+from store.ledger.reader import EVERYTHING, RunRow
 from store.ledger.verify import verify
 from store.records.event import Event
 from store.records.kinds import Kind
