@@ -40,7 +40,7 @@ class Confirm(ModalScreen[str | None]):
         )
         with Vertical(id="confirm"):
             yield Static(question, markup=False, id="question")
-            yield Static(f"binding {safe(self._approval.binding)}", markup=False)
+            yield Static(f"digest {safe(self._approval.binding)}", markup=False)
             yield Input(placeholder="what you declare by it (may be empty)", id="meaning")
             yield Static("Enter answers, Esc goes back", markup=False)
 
@@ -92,9 +92,11 @@ class ApprovalScreen(Screen[None]):
         grid.show([approval_row(each) for each in self._board.approvals])
         chosen = next((each for each in self._board.approvals if each.approval == grid.cursor_key), None)
         if chosen != self._shown:
+            same = self._shown is not None and chosen is not None and self._shown.approval == chosen.approval
             self._shown = chosen
             self.query_one("#detail", Static).update(approval_text(chosen) if chosen else NONE)
-            self.query_one("#details").scroll_home(animate=False)
+            if not same:  # the time that is left goes on, and who reads is left where they are
+                self.query_one("#details").scroll_home(animate=False)
 
     def action_answer(self, yes: bool) -> None:
         """The first key: ask once more about the approval whose details are on the screen."""
@@ -110,7 +112,8 @@ class ApprovalScreen(Screen[None]):
 
     async def _send(self, approval: ApprovalView, yes: bool, meaning: str) -> None:
         try:
-            await self._feed.answer(Answer(approval=approval.approval, yes=yes, meaning=meaning))
+            answer = Answer(approval=approval.approval, yes=yes, meaning=meaning, digest=approval.binding)
+            await self._feed.answer(answer)
         except BailiwickError as error:
             said = f"not answered: {error}"
         else:

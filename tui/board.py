@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.gateway.messages import ApprovalView, EventView, RunView, StatusView
+from store.records.kinds import Kind
 from tui.engine import Engine
 
 TAIL = 200
@@ -51,7 +52,8 @@ def decided_by(event: dict[str, Any]) -> str:
 
 
 class Board:
-    """The state of the dashboard. `version` changes whenever something else does."""
+    """The state of the dashboard. `version` changes whenever something else does. `alerts` are the workflows that the
+    events watched so far say cost more than they expect."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -67,6 +69,7 @@ class Board:
         self.approvals: list[ApprovalView] = []
         self.tail: deque[EventView] = deque(maxlen=TAIL)
         self.last: EventView | None = None
+        self.alerts: set[str] = set()
         self.rate = 0.0
         self.engine = Engine()
         self._measured: deque[tuple[float, int]] = deque()
@@ -81,6 +84,8 @@ class Board:
         """Take the next event. True if it belongs to the selected run."""
         self.tail.append(view)
         self.last = view
+        if view.event.get("kind") == Kind.COST_ALERT:
+            (self.alerts.add if view.event["decision"] == "raised" else self.alerts.discard)(view.event["workflow"])
         self.version += 1
         return bool(self.selected) and view.event.get("run") == self.selected
 

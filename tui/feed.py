@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from runtime.gateway.client import Client
-from runtime.gateway.messages import Answer
+from runtime.gateway.messages import Answer, ApprovalView
 from store.records.errors import BailiwickError, Unreachable
 from tui.board import TAIL, Board
 
@@ -88,11 +88,19 @@ class Feed:
             if self._news.is_set():
                 self._news.clear()
                 self._board.runs = await client.runs(limit=RUNS)
-                self._board.approvals = await client.approvals()
+                self._board.approvals = await self._approvals(client)
                 if self._board.runs and not (self._board.pinned and self._board.selected):
                     self.select(self._board.runs[0].run)
             self._board.measure(await client.status(), time.monotonic())
             await asyncio.sleep(self._period_s)
+
+    async def _approvals(self, client: Client) -> list[ApprovalView]:
+        """What waits, whole: arguments that a look leaves out are asked for once, as that is put on record."""
+        found = await client.approvals()
+        known = {each.approval: each for each in self._board.approvals}
+        if any(each.withheld and each.approval not in known for each in found):
+            return await client.approvals(True)
+        return [each.whole(known[each.approval]) if each.withheld else each for each in found]
 
     async def _steps(self, client: Client) -> None:
         """Read the selected run's events from where they are known to. One way in, so none is counted twice."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from runtime.gateway.messages import ApprovalView, EventView, ModelView, RunView
+from runtime.shown import duration, written
 from tui.board import Board, Step, decided_by
 from tui.grid import Column, Row
 from tui.text import clock, pretty, safe, seconds, short
@@ -42,7 +43,7 @@ APPROVALS = (
     Column("run", 12),
     Column("step", 10, grow=1),
     Column("requester", 12, grow=1),
-    Column("since", 8),
+    Column("left", 11),
 )
 TONES = {
     "completed": "good",
@@ -58,6 +59,8 @@ TONES = {
     "deny": "bad",
     "suspend": "wait",
     "fell-back": "wait",
+    "over-budget": "bad",
+    "raised": "wait",
 }
 
 
@@ -91,24 +94,18 @@ def ending(name: str, width: int) -> str:
 
 def approval_row(approval: ApprovalView) -> Row:
     """An approval in the list."""
-    cells = (approval.tool, approval.run, approval.step, approval.requester, clock(approval.since))
+    left = duration(approval.left_s)
+    cells = (approval.tool, approval.run, approval.step, approval.requester, left)
     return Row(approval.approval, tuple(map(safe, cells)))
 
 
 def approval_text(approval: ApprovalView) -> str:
     """Everything about an approval, whole. What a person agrees to is what is written here and nothing else."""
-    facts = {
-        "tool": approval.tool,
-        "run": approval.run,
-        "step": approval.step,
-        "requester": approval.requester,
-        "since": approval.since,
-        "held by": ", ".join(approval.policies),
-        "binding": approval.binding,
-    }
-    lines = [f"{name:<10} {safe(value)}" for name, value in facts.items()]
-    parts = {"arguments": approval.arguments, "labels": approval.labels}
-    return "\n".join(lines + [f"\n{name}\n{pretty(value)}" for name, value in parts.items()])
+    lines = (
+        f"{name:<10} {safe(value)}" if isinstance(value, str) else f"\n{name}\n{pretty(value)}\n"
+        for name, value in written(approval)
+    )
+    return "\n".join(lines)
 
 
 def head(board: Board) -> str:
@@ -121,6 +118,7 @@ def head(board: Board) -> str:
     down = [name for name, pid in status.parts.items() if not pid]
     facts = (
         f"HALTED since {clock(status.halted)}" if status.halted else "",
+        f"COST ALERT: {', '.join(sorted(board.alerts))}" if board.alerts else "",
         f"epoch {status.epoch}",
         f"{board.rate:.1f} ev/s",
         f"open {status.open_runs}" + (f" ({status.idle_runs} idle)" if status.idle_runs else ""),

@@ -1,35 +1,13 @@
-"""Text from elsewhere, made fit for a terminal. Nothing reaches the screen without going through here.
-
-Task texts, arguments, payloads and tool names are written by others. A control character could move the cursor, an
-invisible or direction-changing one could make an approval read as another than it is (Boucher and Anderson, Trojan
-Source, 2021). All of them are shown as escapes; none is dropped, so that what is shown is all there is.
-"""
+"""Text from elsewhere, made fit for a terminal. Nothing reaches the screen without going through here."""
 
 import json
 from datetime import UTC, datetime
 
 from store.records.canonical import Json
+from store.records.visible import visible
 
-BLANK = frozenset(
-    # Characters that count as printable and show nothing, or change the one before them.
-    [chr(code) for code in (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)]
-    + [chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))]
-)
-
-
-def safe(text: str) -> str:
-    """One line of text in which every character can be seen for what it is."""
-    if text.isprintable() and BLANK.isdisjoint(text):
-        return text
-    return "".join(each if each.isprintable() and each not in BLANK else escape(each) for each in text)
-
-
-def escape(character: str) -> str:
-    """A character as Python and JSON would write it: \\x1b, \\u202e, \\U000e0001."""
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+safe = visible
+"""One line of text in which every character can be seen for what it is."""
 
 
 def pretty(value: Json) -> str:

@@ -22,7 +22,7 @@ from runtime.gateway.messages import (
 )
 from runtime.gateway.server import Gateway
 from store.records.errors import SettingsError
-from store.records.identity import User
+from store.records.identity import ROLES, User
 from tui.dashboard import Dashboard
 
 
@@ -56,7 +56,7 @@ class Stage:
     async def runs(self, limit: int = 50) -> list[RunView]:
         return self.all_runs[:limit]
 
-    async def run(self, run: str) -> RunView:
+    async def run(self, run: str, payloads: bool = False) -> RunView:
         return next(each for each in self.all_runs if each.run == run)
 
     async def events(self, after: int = 0, run: str = "", limit: int = 500, payloads: bool = False) -> list[EventView]:
@@ -80,7 +80,7 @@ class Stage:
                 yield view
             after = len(self.log)
 
-    async def approvals(self) -> list[ApprovalView]:
+    async def approvals(self, payloads: bool = False) -> list[ApprovalView]:
         return list(self.waiting)
 
     async def resume(self, run: str = "") -> list[str]:
@@ -160,7 +160,7 @@ async def open_gateway(path: Path) -> AsyncIterator[Callable[..., Awaitable[Gate
     opened: list[Gateway] = []
 
     async def start(stage: Stage, at: Path = path) -> Gateway:
-        gateway = Gateway(at, lambda _: stage, frozenset, identify=lambda uid: User("ann", uid, "site", "ops"))
+        gateway = Gateway(at, lambda _: stage, frozenset, identify=lambda uid: User("ann", uid, "site", "ops", ROLES))
         await gateway.start()
         opened.append(gateway)
         return gateway

@@ -14,7 +14,7 @@ def approval(name, **fields):
         "arguments": {"service": "orders", "note": "line one\nline two"},
         "requester": "ann",
         "policies": ("approval:rollback",),
-        "binding": f"binding-{name}",
+        "binding": f"digest-of-{name}",
         "labels": {"integrity": "untrusted"},
         "since": "2026-11-01T10:00:00Z",
     }
@@ -42,14 +42,14 @@ async def test_an_answer_takes_a_second_key_and_carries_its_meaning(waiting, loo
         await screen.until("waiting 2")
         await screen.press("a")
         await screen.until(
-            "› ops.first", "binding-first", "approval:rollback", '"service": "orders"', "line one\\nline"
+            "› ops.first", "digest-of-first", "approval:rollback", '"service": "orders"', "line one\\nline"
         )
         await screen.press(key)
-        await screen.until(f"{'APPROVE' if yes else 'DENY'} ops.first of run r1?", "binding binding-first")
+        await screen.until(f"{'APPROVE' if yes else 'DENY'} ops.first of run r1?", "digest digest-of-first")
         assert waiting.answers == []
         await screen.press(*"yes", "enter")
-        await screen.until("› ops.second", "binding-second")
-        assert waiting.answers == [Answer(approval="first", yes=yes, meaning="yes")]
+        await screen.until("› ops.second", "digest-of-second")
+        assert waiting.answers == [Answer(approval="first", yes=yes, meaning="yes", digest="digest-of-first")]
         await screen.press("escape")
         await screen.until("waiting 1")
 
@@ -66,7 +66,7 @@ async def test_the_answer_goes_to_what_was_shown_though_the_list_changes(waiting
     async with look() as screen:
         await screen.until("waiting 2")
         await screen.press("a", "down")
-        await screen.until("› ops.second", "binding-second")
+        await screen.until("› ops.second", "digest-of-second")
         await screen.press("y")
         waiting.waiting.insert(0, approval("newest"))
         await waiting.tell("approval.requested", run="r1")

@@ -9,7 +9,7 @@ from runtime.gateway.messages import EventView, StatusView
 from tui.board import TAIL, Board
 from tui.engine import WINDOW_S, Engine
 from tui.grid import Column, fit, spread
-from tui.rows import APPROVALS, AUDIT, RUNS, STEPS, engine_lines
+from tui.rows import APPROVALS, AUDIT, RUNS, STEPS, engine_lines, head
 from tui.text import pretty, safe, seconds, short
 
 
@@ -73,6 +73,15 @@ def test_seconds_run_on_while_nothing_has_ended():
 def view(seq, **fields):
     """An event."""
     return EventView(event={"seq": seq, **fields}, hash=str(seq))
+
+
+def test_a_workflow_that_costs_more_than_it_expects_stands_at_the_top_until_it_does_not():
+    board = Board()
+    board.trouble = ""
+    board.measure(StatusView(pid=1, epoch=1, events=1, open_runs=0, parts={}), 1.0)
+    for seq, (decision, shown) in enumerate([("raised", True), ("cleared", False)], 1):
+        board.add(view(seq, kind="cost.alert", workflow="triage\x1b", decision=decision))
+        assert ("COST ALERT: triage\\x1b" in head(board)) == shown
 
 
 def test_a_board_holds_a_bounded_tail():
