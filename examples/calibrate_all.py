@@ -29,7 +29,7 @@ class Calibrated(BaseModel):
     failed: list[str]
 
 
-@workflow("calibrate", tools=("site.calibrate",))
+@workflow("calibrate", tools=("site.calibrate",), by_model=())
 async def calibrate(run: Run, instrument: Instrument) -> int:
     """Calibrate one instrument; its deviation in ppm."""
     run.stage("site.calibrate", instrument=instrument.name)
@@ -41,7 +41,7 @@ async def calibrate(run: Run, instrument: Instrument) -> int:
     return ppm
 
 
-@workflow("calibrate-all", tools=("site.list_instruments", "site.calibrate", "site.open_ticket"))
+@workflow("calibrate-all", tools=("site.list_instruments", "site.calibrate", "site.open_ticket"), by_model=())
 async def calibrate_all(run: Run) -> Calibrated:
     """Calibrate every instrument, and open a ticket for those that could not be."""
     names = (await run.call("site.list_instruments")).names

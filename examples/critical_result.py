@@ -31,6 +31,7 @@ class Seen(BaseModel):
         "site.tell_ward",
         "site.page_physician",
     ),
+    by_model=(),
 )
 async def critical_result(run: Run) -> str:
     """See to it that a critical potassium is seen by the ward, or else by the physician."""

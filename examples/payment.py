@@ -10,7 +10,7 @@ is a text from elsewhere, so the policy set `strict` has a person agree to the r
 
 from pydantic import BaseModel, Field
 
-from bailiwick import Run, ToolFailed, workflow
+from bailiwick import ByModel, Run, ToolFailed, workflow
 
 
 class Payment(BaseModel):
@@ -27,7 +27,12 @@ async def by_clerk(run: Run) -> str:
     return "a clerk does it"
 
 
-@workflow("payment", fallback=by_clerk, tools=("site.hold", "site.pay", "site.release", "site.tell_clerk"))
+@workflow(
+    "payment",
+    fallback=by_clerk,
+    tools=("site.hold", "site.pay", "site.release", "site.tell_clerk"),
+    by_model=(ByModel("ask", "which account pays how many cents, and to whom"),),
+)
 async def payment(run: Run) -> str:
     """Pay somebody from an account, once the money is held there."""
     wanted = await run.ask(Payment, "Which account pays how many cents, and to whom?")

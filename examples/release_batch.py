@@ -26,7 +26,7 @@ class Decision(BaseModel):
     reason: str
 
 
-@workflow("release-batch", tools=("site.read_assay", "site.release_batch", "site.quarantine_batch"))
+@workflow("release-batch", tools=("site.read_assay", "site.release_batch", "site.quarantine_batch"), by_model=())
 async def release_batch(run: Run) -> str:
     """Have a person decide whether a batch is released, by its assay."""
     batch = run.task

@@ -11,7 +11,7 @@ from math import inf
 
 from pydantic import BaseModel
 
-from bailiwick import Run, Timeout, workflow
+from bailiwick import ByModel, Run, Timeout, workflow
 
 PAUSE_S = 30.0
 LIMIT_S = 3600.0
@@ -33,6 +33,7 @@ async def tell_operator(run: Run) -> str:
     "settle-pressure",
     fallback=tell_operator,
     tools=("site.read_pressure", "site.open_valve", "site.tell_operator"),
+    by_model=(ByModel("ask", "which vessel it is about"),),
 )
 async def settle_pressure(run: Run) -> str:
     """Wait until the pressure of a vessel has settled, then open its valve."""

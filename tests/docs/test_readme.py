@@ -12,7 +12,9 @@ import pytest
 from pydantic import create_model
 
 from bailiwick import FakeRun
+from runtime.costing import NEWEST
 from runtime.gate.check import check
+from runtime.settings import Settings
 from store.records import errors
 from tools.catalog import load
 from tools.mcp.toolset import McpToolset
@@ -100,7 +102,7 @@ def test_the_workflow_passes_its_test() -> None:
 
 def test_every_method_in_the_table_is_used_by_its_example() -> None:
     rows = re.findall(r"^\| `(?:staged\.)?(\w+)\(.*\| `(\w+)` \|$", section("Bring a workflow"), re.MULTILINE)
-    assert len(rows) == 9
+    assert len(rows) == 10
     for method, example in rows:
         assert f".{method}(" in (ROOT / "examples" / f"{example}.py").read_text()
 
@@ -108,6 +110,22 @@ def test_every_method_in_the_table_is_used_by_its_example() -> None:
 def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section("After the fact"), re.MULTILINE)}
     assert codes == {*range(9), errors.INTERRUPTED}
+
+
+def test_the_rates_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [text] = [block for block in blocks(section("Budgets and costs")) if "[rates]" in block]
+    folder = tmp_path / "bailiwick"
+    folder.mkdir()
+    (folder / "bailiwick.toml").write_text(text)
+    (folder / "bailiwick.toml").chmod(0o600)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    rates = Settings.load().rates
+    assert rates.of_model("SmolLM2-135M-Instruct", 1000, 1000, 1000) == 8
+    assert (rates.of_model("another", 1000, 1000, 1000), rates.of_tool("web.search")) == (40, 5000)
+    named = re.search(r"its last (\d+) successful tasks", section("Budgets and costs").replace("\n", " "))
+    assert named
+    assert int(named[1]) == NEWEST
 
 
 def test_every_fault_is_named() -> None:

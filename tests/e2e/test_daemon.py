@@ -38,7 +38,9 @@ async def approve_all(site: Any, client: Any, run: str) -> list[str]:
         for waiting in await client.approvals():
             shown = await asyncio.to_thread(site.run, "approvals", "show", waiting.approval[:8], "--json")
             assert shown.json["arguments"] == waiting.arguments
-            done = await asyncio.to_thread(site.run, "approvals", "approve", waiting.approval, "--meaning", "I looked")
+            done = await asyncio.to_thread(
+                site.run, "approvals", "approve", waiting.approval, waiting.binding[:8], "--meaning", "I looked"
+            )
             assert done.code == 0, done.err
             approved.append(waiting.tool)
     return approved

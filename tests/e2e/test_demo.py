@@ -78,18 +78,18 @@ def test_no_process_and_no_folder_of_the_runtime_is_left(repaired: Any, site: An
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE events SET bytes = encode(replace(decode(bytes), '\"epoch\":1', '\"epoch\":2')) WHERE seq = 9",
+        "UPDATE events SET epoch = 2 WHERE seq = 9",
         "UPDATE events SET decision = 'deny' WHERE seq = 9",
     ],
-    ids=["a byte", "a column"],
+    ids=["a number", "a text"],
 )
 def test_a_changed_event_is_named_and_ends_with_7(repaired: Any, site: Any, tmp_path: Path, change: str) -> None:
     shutil.copytree(site.data / "demo", tmp_path / "data")
     (tmp_path / "data").chmod(0o700)
     with duckdb.connect(str(tmp_path / "data" / "ledger.duckdb")) as connection:
-        before = connection.execute("SELECT bytes, decision FROM events WHERE seq = 9").fetchone()
+        before = connection.execute("FROM events WHERE seq = 9").fetchone()
         connection.execute(change)
-        assert connection.execute("SELECT bytes, decision FROM events WHERE seq = 9").fetchone() != before
+        assert connection.execute("FROM events WHERE seq = 9").fetchone() != before
     done = site.run("audit", "verify", "--data-dir", str(tmp_path / "data"))
     assert done.code == 7
     assert any("9" in line.split(":")[0] for line in done.out.splitlines()), done.out

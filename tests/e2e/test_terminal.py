@@ -30,7 +30,7 @@ async def test_a_typo_is_asked_about_again_and_a_yes_lets_the_repair_through(sit
     demo.type("yes")  # before anything is asked: an answer to nothing
     await demo.shows(PROMPT)
     asked = demo.said().split("needs your word")[1]
-    for part in ('"service": ', '"requester": ', '"binding": ', '"integrity": '):
+    for part in ('"service": ', "requester: ", "digest: ", '"integrity": '):
         assert part in asked, "a person must see all that would be executed"
     for typo, times in (("yess", 2), ("", 3)):
         demo.type(typo)
@@ -47,7 +47,9 @@ async def test_an_answer_from_elsewhere_ends_the_question_and_needs_no_key(sites
     await demo.shows(PROMPT)
     elsewhere = ("--data-dir", str(site.data / "demo"))
     [waiting] = site.run("approvals", "list", "--json", *elsewhere).json
-    done = site.run("approvals", "approve", waiting["approval"], "--meaning", "I looked", *elsewhere)
+    done = site.run(
+        "approvals", "approve", waiting["approval"], waiting["binding"][:8], "--meaning", "I looked", *elsewhere
+    )
     assert done.code == 0, done.err
     await demo.shows("\nanswered elsewhere\n")
     ended = demo.wait()
