@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from runtime.people import SYSTEM
+
 PEOPLE = """\
 [roles]
 requester = ["staff"]
@@ -36,8 +38,8 @@ async def test_tokens_over_tcp_from_their_issue_to_their_end(sites: Callable[[],
 
     daemon = site.start("up", BAILIWICK_LISTEN=there)
     async with site.client(daemon):
-        me = site.run("whoami", "--json").json
-        assert (me["uid"], me["mode"], me["source"]) == (os.getuid(), "personal", f"the directory {people}")
+        me = site.run("whoami", "--json").json  # the owner, whom the directory does not name
+        assert (me["uid"], me["mode"], me["source"]) == (os.getuid(), "personal", SYSTEM)
         for name, file in files.items():
             done = site.run("tokens", "issue", name, "--expires", "8h", "--to", str(file))
             assert done.code == 0, done.err
@@ -45,6 +47,7 @@ async def test_tokens_over_tcp_from_their_issue_to_their_end(sites: Callable[[],
             assert file.read_text().strip() not in done.out
         who = over_tcp("ann", "whoami", "--json").json
         assert (who["name"], who["roles"], who["groups"]) == ("ann", ["requester"], ["staff"])
+        assert who["source"] == f"the directory {people}"
         assert [each["name"] for each in over_tcp("ann", "users", "list", "--json").json] == ["ann", "paul"]
         refused = over_tcp("ann", "down")
         assert (refused.code, "ann may not ask for stop" in refused.err) == (5, True)
