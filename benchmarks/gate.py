@@ -5,8 +5,10 @@ real ledger on disk and a tool host that answers at once, and the time within th
 
 `p50_ms` and `p99_ms` are of a read, waits excluded: the processor's time of the thread that the gate runs in, without
 that of the ledger's writer or of anything else on the machine. It is all the gate's own: labels, policy, approval,
-budget, what is recorded. `wall_` is what passed on the clock besides. An effect waits until its intent is on disk and
-then until its outcome is; those waits are in its figures, which are the clock's: nobody gets a result before.
+budget, what is recorded. The gate decides alike, without asking again, what looks alike to the policies;
+`first_p50_ms` is of those of these reads that look like none before, for which it asks the policy engine. `wall_` is
+what passed on the clock besides. An effect waits until its intent is on disk and then until its outcome is; those waits
+are in its figures, which are the clock's: nobody gets a result before.
 
 Policy is a site's: 20 policies, the shipped set among them, over 200 entities of the inventory and 40 tools; each call
 comes from another run and step, by one of several users, with one of 200 services as its target. The first calls, which
@@ -92,14 +94,19 @@ async def measure(folder: Path, share: int) -> dict[str, float]:
             knows=lambda _, __: True,
             epoch=ledger.epoch,
         )
-        own, reads = await _timed(gate, host, records[0::2], READS // share)
-        _, effects = await _timed(gate, host, records[1::2], EFFECTS // share)
+        calls = [_call(records[0::2][number % (TOOLS // 2)], number) for number in range(READS // share)]
+        own, reads = await _timed(gate, host, calls)
+        first = {_looks(call): took for call, took in zip(reversed(calls), reversed(own), strict=True)}
+        calls = [_call(records[1::2][number % (TOOLS // 2)], number) for number in range(EFFECTS // share)]
+        _, effects = await _timed(gate, host, calls)
     return {
         "policies": len(judge.policy_names),
         "entities": ENTITIES,
         "reads": len(reads),
         "p50_ms": round(median(own), 4),
         "p99_ms": round(quantiles(own, n=100)[98], 4),
+        "first": len(first),
+        "first_p50_ms": round(median(first.values()), 4),
         "wall_p50_ms": round(median(reads), 4),
         "wall_p99_ms": round(quantiles(reads, n=100)[98], 4),
         "effects": len(effects),
@@ -108,14 +115,11 @@ async def measure(folder: Path, share: int) -> dict[str, float]:
     }
 
 
-async def _timed(
-    gate: Gatehouse, host: Host, records: Sequence[ToolRecord], count: int
-) -> tuple[list[float], list[float]]:
+async def _timed(gate: Gatehouse, host: Host, calls: Sequence[ToolCall]) -> tuple[list[float], list[float]]:
     """What each call took of this thread's time, and on the clock, less the time within the host, in milliseconds. A
-    pause after each lets the ledger's writer
-    have its turn, as it has in a runtime where models think between calls."""
+    pause after each lot lets the ledger's writer have its turn, as it has in a runtime where models think between
+    calls."""
     own, took = [], []
-    calls = [_call(records[number % len(records)], number) for number in range(count)]
     gc.collect()
     for number, call in enumerate(calls):
         before = host.spent_ns
@@ -145,6 +149,11 @@ def _call(record: ToolRecord, number: int) -> ToolCall:
         reviewed=not record.local_read,
         grounds=Grounds((f"See to service-{number * 7 % ENTITIES} since 2026-11-01, and show {number % 50} lines.",)),
     )
+
+
+def _looks(call: ToolCall) -> tuple[Principal, str, Json]:
+    """All that differs between the reads of the benchmark and that its policies look at."""
+    return call.principal, call.record.name, call.arguments["lines"]
 
 
 def _records() -> list[ToolRecord]:

@@ -3,11 +3,15 @@
 Nothing is allowed that no policy permits. Cedar itself skips a policy that fails to evaluate, so that a failing forbid
 would open the door; here any error, of any policy, denies. User and agent are asked about separately and both must be
 permitted, so that neither can lend the other a right (Hardy, The Confused Deputy, 1988).
+
+A decision follows from what the policies look at and from nothing else. So it is kept, and is that of every later call
+in which they see the same; one that was an error is found out again.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cedarpy
 
@@ -15,6 +19,7 @@ from runtime.gate.call import ToolCall
 from runtime.gate.decision import Decision, Ruling
 from runtime.gate.inventory import Inventory
 from runtime.gate.policy_files import PolicyFile, policy_files, statements
+from runtime.gate.policy_mentions import Mentions
 from runtime.gate.policy_schema import context, entities, resource, schema, uid
 from runtime.gate.rules import Finding, Rule, rule
 from runtime.gate.terms import Terms
@@ -24,6 +29,7 @@ from store.records.identity import Principal
 from tools.record import ToolRecord
 
 _ENTITIES_KEPT = 64
+_DECISIONS_KEPT = 1024
 _SEVERITY: dict[Ruling, int] = {"allow": 0, "suspend": 1, "deny": 2}
 
 
@@ -46,6 +52,8 @@ class Policy:
         self.files = tuple(files)
         self.records = tuple(records)
         self._entities: dict[Principal, cedarpy.Entities] = {}
+        self._mentions = Mentions.of(rules)
+        self._decided: dict[tuple[Principal, str, str], Decision] = {}
         self.policy_names = tuple(sorted(each.name for each in rules))
         texts = [[Path(file.path).name, file.text] for file in files]
         objects = {kind: list(names) for kind, names in inventory.objects.items()}
@@ -100,33 +108,47 @@ class Policy:
     def decide(self, call: ToolCall) -> Decision:
         """The ruling on a call. Never raises: whatever goes wrong denies, and is told in `errors`."""
         try:
-            rulings = [ruling for _, ruling in self.parts(call)]
+            where, what = self._where(call), context(call)
+            _check_text(where, what)
+            alike = call.principal, call.record.name, self._mentions.seen(where, what)
+            found = self._decided.get(alike)
+            if found is None:
+                found = self._strictest([each for _, each in self._rulings(call, where, what)])
+                if not found.errors:
+                    _keep(self._decided, alike, found, _DECISIONS_KEPT)
+            return found
         except Exception as error:
             return Decision("deny", (), self._digest, (f"{type(error).__name__}: {error}",))
-        effect = max((each.effect for each in rulings), key=_SEVERITY.__getitem__)
-        decisive = [each for each in rulings if each.effect == effect]
-        policies = tuple(sorted({name for each in decisive for name in each.policies}))
-        errors = tuple(error for each in decisive for error in each.errors)
-        asked = [self._approvals[name] for name in policies] if effect == "suspend" else []
-        return Decision(effect, policies, self._digest, errors, Terms.strictest(asked))
 
     def parts(self, call: ToolCall) -> list[tuple[str, Decision]]:
         """What a decision is made of: the ruling with the user as principal, and the one with the agent, in one and the
         same context; each with its principal's type. Raises ValueError for a call that cannot be judged."""
+        return self._rulings(call, self._where(call), context(call))
+
+    def _where(self, call: ToolCall) -> Json:
+        """What a call acts on. Raises ValueError for a tool that is not the one that the policies speak of."""
         if self._tools.get(call.record.name) != call.record.digest:
             raise ValueError(f"{call.record.name} is not the tool that the policies were loaded for")
+        return resource(call, self._inventory)
+
+    def _rulings(self, call: ToolCall, where: Json, what: Json) -> list[tuple[str, Decision]]:
         known = self._entities_of(call.principal)
-        common = {
-            "action": uid("Action", call.record.name),
-            "resource": resource(call, self._inventory),
-            "context": json.dumps(context(call)),
-        }
+        common = {"action": uid("Action", call.record.name), "resource": where, "context": json.dumps(what)}
         user, agent = uid("User", call.principal.user.name), uid("Agent", call.principal.agent.name)
         # Action, resource and context are the same for both: that they fit the schema is found out once.
         return [
             ("User", self._ruling({"principal": user, **common}, known, self._schema)),
             ("Agent", self._ruling({"principal": agent, **common}, known, None)),
         ]
+
+    def _strictest(self, rulings: Sequence[Decision]) -> Decision:
+        """The ruling that counts, of those on user and agent, with all that led to it."""
+        effect = max((each.effect for each in rulings), key=_SEVERITY.__getitem__)
+        decisive = [each for each in rulings if each.effect == effect]
+        policies = tuple(sorted({name for each in decisive for name in each.policies}))
+        errors = tuple(error for each in decisive for error in each.errors)
+        asked = [self._approvals[name] for name in policies] if effect == "suspend" else []
+        return Decision(effect, policies, self._digest, errors, Terms.strictest(asked))
 
     def _ruling(self, request: Json, known: cedarpy.Entities, schema: cedarpy.Schema | None) -> Decision:
         """Suspend only what would be allowed if there were no approval policies; Cedar reports a forbid alike whether
@@ -153,12 +175,24 @@ class Policy:
 
     def _entities_of(self, principal: Principal) -> cedarpy.Entities:
         """The principal's entities, parsed once for each of the last few principals."""
-        if principal not in self._entities:
-            if len(self._entities) >= _ENTITIES_KEPT:
-                self._entities.pop(next(iter(self._entities)))
-            text = json.dumps(entities(principal))
-            self._entities[principal] = cedarpy.Entities.from_json_str(text, self._schema)
-        return self._entities[principal]
+        found = self._entities.get(principal)
+        if found is None:
+            found = cedarpy.Entities.from_json_str(json.dumps(entities(principal)), self._schema)
+            _keep(self._entities, principal, found, _ENTITIES_KEPT)
+        return found
+
+
+def _check_text(where: Json, what: Json) -> None:
+    """Raise ValueError if a text of a request holds half a character, which the engine does not read: what it is not
+    asked about must not pass for being like something else."""
+    json.dumps([where, what], ensure_ascii=False).encode()
+
+
+def _keep(kept: dict[Any, Any], key: Hashable, value: object, most: int) -> None:
+    """Keep a value, and let go of the oldest if there are too many."""
+    if len(kept) >= most:
+        kept.pop(next(iter(kept)), None)
+    kept[key] = value
 
 
 def examine(

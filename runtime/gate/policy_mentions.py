@@ -1,17 +1,20 @@
 """What policies look at: the attributes, entities and literals that stand in them. What no policy looks at cannot
-change a decision, so whoever enumerates kinds of calls can leave it out.
+change a decision, so whoever enumerates kinds of calls, or keeps decisions, can leave it out.
 
 Reads Cedar's JSON form of policies, and judges nothing.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from runtime.gate.rules import Rule
-from store.records.canonical import Json
+from store.records.canonical import Json, sha256
 
 _ANYTHING = "x"
 """What stands for the wildcard of a pattern."""
+_CONTEXT = {"Var": "context"}
+_ARGUMENTS = {".": {"left": _CONTEXT, "attr": "args"}}
 _DECIMALS = {"lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"}
 _COMPARES = {"==", "!=", "<", "<=", ">", ">=", "contains", "containsAll", "containsAny", "like", *_DECIMALS}
 
@@ -22,7 +25,8 @@ class Mentions:
 
     `attributes` are the names after a dot or `has`; `entities` the ids that are named, by type, with those of types
     that are only named after `is`; `literals` are, by attribute, the texts and numbers that it is compared with.
-    `whole` says that the context is used as a whole, so that anything in it may count.
+    `whole` says that the context or the arguments in it are used as a whole, or in a way that is not known here, so
+    that anything in them may count.
     """
 
     attributes: set[str] = field(default_factory=set)
@@ -41,6 +45,16 @@ class Mentions:
     def of_attribute(self, name: str) -> bool:
         """Whether a decision may depend on an attribute."""
         return self.whole or name in self.attributes
+
+    def seen(self, resource: Json, context: Json) -> str:
+        """The hex SHA-256 of what the policies see of a request's resource and context: two requests in which this is
+        the same, like principal and action, are decided alike. Only equality tells two resources of a type apart, for
+        they have neither attributes nor parents."""
+        named = [resource["id"]] if resource["id"] in self.ids(resource["type"]) else []
+        looked_at = {name: value for name, value in context.items() if self.of_attribute(name)}
+        if "args" in looked_at:
+            looked_at["args"] = {name: value for name, value in context["args"].items() if self.of_attribute(name)}
+        return sha256(json.dumps([resource["type"], named, looked_at]).encode())
 
     def ids(self, type: str) -> set[str]:
         """The entities of a type that are named."""
@@ -65,15 +79,25 @@ class Mentions:
             self.entities.setdefault(body["type"], set()).add(body["id"])
         if isinstance(body.get("entity_type"), str):
             self.entities.setdefault(body["entity_type"], set())
-        self.whole |= body.get("Var") == "context"
+        self.whole |= body in (_CONTEXT, _ARGUMENTS)
         for key, value in body.items():
             if key in _COMPARES:
                 self._compared(value)
-            asked = key in (".", "has") and isinstance(value, dict) and isinstance(value.get("attr"), str)
-            if asked:
+            asked = key in (".", "has")
+            if asked and not (isinstance(value, dict) and isinstance(value.get("attr"), str)):
+                self.whole = True
+            elif asked:
                 self.attributes.add(value["attr"])
-            if not (asked and value["left"] == {"Var": "context"}):  # else it is not used as a whole
-                self._look(value)
+                self._look_within(value["left"])
+                continue
+            self._look(value)
+
+    def _look_within(self, body: Json) -> None:
+        """Look at what an attribute is asked of. Context and arguments are not used as a whole there."""
+        if body == _ARGUMENTS:
+            self.attributes.add("args")
+        elif body != _CONTEXT:
+            self._look(body)
 
     def _compared(self, operands: Json) -> None:
         """Have every attribute in a comparison be compared with every literal in it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from runtime.gate.call import ToolCall
 from runtime.gate.inventory import UNKNOWN, Inventory
-from runtime.gate.typed_arguments import record_type, record_value
+from runtime.gate.typed_arguments import long, record_type, record_value
 from store.records.canonical import Json
 from store.records.identity import Principal
 from tools.record import Effect, ToolRecord
@@ -114,7 +114,7 @@ def context(call: ToolCall) -> Json:
         "sources": list(labels.sources),
         "scopes": list(record.scopes),
         "workflow": call.workflow,
-        "workflow_version": call.workflow_version,
+        "workflow_version": long(call.workflow_version, "the workflow's version"),
         "opaque": list(opaque),
         "args": arguments,
     }

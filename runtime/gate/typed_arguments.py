@@ -96,11 +96,18 @@ def _value(schema: dict[str, Any], value: Json, where: str) -> tuple[Json, bool]
         return value, True
     if kind == "boolean" and isinstance(value, bool):
         return value, True
-    if kind == "integer" and _whole(value) and -_LONG <= value < _LONG:
-        return int(value), True
+    if kind == "integer" and _whole(value):
+        return long(int(value), where), True
     if kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
         return _decimal(value, where), True
     raise ValueError(f"argument {where} does not fit its declared type {kind}")
+
+
+def long(value: int, where: str) -> int:
+    """A whole number that Cedar can hold. Raises ValueError for any other."""
+    if -_LONG <= value < _LONG:
+        return value
+    raise ValueError(f"{where} is past 64 bits, and policy can compare no such number")
 
 
 def _whole(value: Json) -> bool:

@@ -4,15 +4,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cedarpy
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runtime.gate.call import ToolCall
 from runtime.gate.check import check
 from runtime.gate.inventory import Inventory
-from runtime.gate.policy import Policy
-from runtime.gate.policy_files import SETS
+from runtime.gate.policy import Policy, examine
+from runtime.gate.policy_files import SETS, PolicyFile
+from runtime.gate.policy_mentions import Mentions
+from runtime.gate.policy_schema import context
 from runtime.gate.terms import Terms
 from store.records.errors import SettingsError
+from store.records.identity import Agent, Principal, User
+from store.records.labels import Classification, Integrity, Labels
 
 Call = Callable[..., ToolCall]
 Write = Callable[..., Path]
@@ -185,8 +192,8 @@ def test_an_approval_policy_that_fails_denies_too(policies: Write, records: Any,
 )
 def test_what_cannot_be_judged_is_denied(policies: Write, records: Any, call: Call, changes: Any) -> None:
     policy = Policy.load(policies(ALL), records.values(), SITE)
+    assert policy.decide(call("ops.read_logs")).effect == "allow", "and what cannot be judged is not taken for it"
     decision = policy.decide(call("ops.read_logs", **changes))
-    assert policy.decide(call("ops.read_logs")).effect == "allow"
     assert (decision.effect, bool(decision.errors)) == ("deny", True)
 
 
@@ -236,3 +243,81 @@ def test_under_strict_who_asks_cannot_approve(records: Any, call: Call) -> None:
     policy = Policy.load("strict", records.values(), SITE)
     for tool, arguments in (("ops.send_mail", {"to": "a", "body": "b"}), ("ops.page_on_call", {"message": "x"})):
         assert policy.decide(call(tool, arguments)).terms == Terms(1, True)
+
+
+LOOKING = (
+    ("read", 'context.workflow == "triage"'),
+    ("args", 'context.args has service && context.args.service like "o*"'),
+    ("named", 'resource == Service::"orders"'),
+    ("among", 'resource in [Service::"gateway", Service::"orders"] && context.reviewed'),
+    ("kind", "resource is Service && context.classification > 1"),
+    ("sources", 'context.sources.contains("user") && context.integrity == "trusted"'),
+    ("who", 'context.user.name == "alice" && context.agent == Agent::"worker"'),
+    ("opaque", "context.opaque.isEmpty() && context has args"),
+    ("version", "context.workflow_version * 2 > 2"),
+)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_decision_that_was_kept_is_the_one_that_would_be_made(records: Any, call: Call, data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(LOOKING), min_size=1, max_size=3, unique=True))
+    tools = 'action in [Action::"ops.read_logs", Action::"ops.restart_service"]'
+    named = [f'@id("{name}") permit (principal, {tools}, resource) when {{ {look} }};' for name, look in chosen]
+    forbid = data.draw(st.sampled_from(["", *named])).replace("permit", "forbid").replace('@id("', '@id("approval:')
+    files = [PolicyFile("site.cedar", "\n".join([*named, forbid]))]
+    policy = Policy.of(files, records.values(), SITE)
+    services = st.sampled_from(["gateway", "orders", "elsewhere", "", "o\ud800"])
+    ticket = st.sampled_from([None, "T1", {"$ref": [1, "x"]}])
+    for _ in range(12):
+        given_ticket = data.draw(ticket)
+        made = call(
+            data.draw(st.sampled_from(["ops.read_logs", "ops.restart_service"])),
+            {"service": data.draw(services), **({"ticket": given_ticket} if given_ticket else {})},
+            principal=Principal(
+                User(data.draw(st.sampled_from(["alice", "bob"])), 1, "local", "ops", ("requester",)),
+                Agent(data.draw(st.sampled_from(["worker", "rule"])), "1"),
+            ),
+            labels=Labels(
+                "local",
+                data.draw(st.sampled_from(list(Classification))),
+                data.draw(st.sampled_from(list(Integrity))),
+                tuple(data.draw(st.lists(st.sampled_from(["user", "file"]), max_size=2))),
+            ),
+            workflow=data.draw(st.sampled_from(["triage", "other", "\ud800"])),
+            workflow_version=data.draw(st.sampled_from([1, 2, 2**62, 2**63])),
+            reviewed=data.draw(st.booleans()),
+        )
+        decided, anew = policy.decide(made), Policy.of(files, records.values(), SITE).decide(made)
+        assert (decided.effect, decided.policies, decided.terms) == (anew.effect, anew.policies, anew.terms)
+        assert bool(decided.errors) == bool(anew.errors)
+
+
+def test_what_no_policy_looks_at_does_not_ask_the_engine_again(
+    policies: Write, records: Any, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """@id("r") permit (principal, action == Action::"ops.restart_service", resource is Service)
+        when { context.args has service && context.args.service != "gateway" };"""
+    policy = Policy.load(policies(text), records.values(), Inventory.services(["gateway", "orders", "mail"]))
+    asked: list[Any] = []
+    engine = cedarpy.is_authorized
+    monkeypatch.setattr(cedarpy, "is_authorized", lambda *request: asked.append(request) or engine(*request))
+
+    def anew(service: str, **changes: Any) -> bool:
+        before = len(asked)
+        policy.decide(call("ops.restart_service", {"service": service, **changes}))
+        return len(asked) > before
+
+    assert [anew("orders"), anew("orders"), anew("orders", ticket="T1")] == [True, False, False]
+    assert [anew("mail"), anew("gateway"), anew("mail", ticket="T2"), anew("gateway")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("use", ['context.args == {"service": "x"}', "context == context && context.args has x"])
+def test_arguments_that_are_used_as_a_whole_all_count(records: Any, call: Call, use: str) -> None:
+    policy = PolicyFile("site.cedar", f'@id("w") permit (principal, action, resource) when {{ {use} }};')
+    rules, _ = examine([policy], records.values(), SITE)
+    seen = [
+        Mentions.of(rules).seen({"type": "Service", "id": "orders"}, context(call("ops.restart_service", arguments)))
+        for arguments in ({"service": "orders", "ticket": "1"}, {"service": "orders", "ticket": "2"})
+    ]
+    assert seen[0] != seen[1]
