@@ -5,7 +5,9 @@ waits for the one order of things. Nothing in here knows what the work is.
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Coroutine
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,11 +23,11 @@ class Lane:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """What the work returns; blocks until then."""
-        return asyncio.run_coroutine_threadsafe(work, self._running()).result()
+        return self._begun(work).result()
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """As `wait`, for a task; its cancellation is the work's."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
+        return await asyncio.wrap_future(self._begun(work))
 
     def close(self) -> None:
         """End the thread. Nothing may be at work any more. May be called twice."""
@@ -36,10 +38,15 @@ class Lane:
                 self._loop.close()
             self._loop = self._thread = None
 
+    def _begun(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """The work, in a context of its own: LanceDB keeps the first that it is called in, and with it that caller's
+        whole runtime, for as long as the process lives."""
+        return Context().run(asyncio.run_coroutine_threadsafe, work, self._running())
+
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = Context().run(asyncio.new_event_loop)
                 self._thread = threading.Thread(target=self._loop.run_forever, name="memory", daemon=True)
                 self._thread.start()
             return self._loop

@@ -6,6 +6,7 @@ out.
 
 import asyncio
 import errno
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,9 @@ from store.memory import rewriting
 from store.memory.lane import Lane, Turns
 from store.memory.rows import schema, table_name
 from store.records.errors import BailiwickError, IntegrityError, SettingsError, Unreachable
+
+# Read when lancedb loads: it warns of every table that it makes as of one that is not there.
+os.environ.setdefault("LANCEDB_LOG", "error")
 
 FULL_BYTES = 1 << 20
 """With less free space than this the disk counts as full, whatever the database says went wrong."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,6 +14,36 @@ from store.records.errors import Denied, IntegrityError, SettingsError
 from store.records.labels import Classification, Integrity, Labels
 
 DIMENSIONS = 32
+FIRST = """
+import asyncio, gc, sys, weakref
+from contextvars import ContextVar
+from pathlib import Path
+from store.memory.memory import Memory
+from store.records.labels import trusted
+
+class Asker: ...
+asker = ContextVar("asker")
+
+async def embed(texts):
+    return [[1.0, 0.5] for _ in texts]
+
+async def ask(memory):
+    asker.set(one := Asker())
+    kept = {"tenant": "acme", "user": "ann", "tags": {}, "labels": trusted("acme", "user"), "run": "r1"}
+    await memory.remember(id="1", text="orders points at a dead port", **kept)
+    await memory.recall("acme", "dead port")
+    return weakref.ref(one)
+
+async def main():
+    memory = Memory.open(Path(sys.argv[1]), embed)
+    one = await asyncio.create_task(ask(memory))
+    await asyncio.sleep(0)
+    gc.collect()
+    print("kept" if one() else "let go")
+    memory.close()
+
+asyncio.run(main())
+"""
 
 
 async def embed(texts: list[str]) -> list[list[float]]:
@@ -54,6 +86,12 @@ async def test_a_memory_comes_back_whole(memory: Memory) -> None:
     assert found.labels == kept
     assert (found.user, found.run, found.retention) == ("alice", "r1", "standard")
     assert found.time.endswith("Z")
+
+
+def test_memory_keeps_nothing_of_who_asked_and_says_nothing(tmp_path: Path) -> None:
+    # In a process of its own: LanceDB keeps the context of its first call.
+    done = subprocess.run([sys.executable, "-c", FIRST, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "let go\n", "")
 
 
 async def test_the_nearest_come_first_by_meaning_and_by_word(memory: Memory) -> None:
