@@ -97,7 +97,7 @@ def _value(schema: dict[str, Any], value: Json, where: str) -> tuple[Json, bool]
     if kind == "boolean" and isinstance(value, bool):
         return value, True
     if kind == "integer" and _whole(value):
-        return long(int(value), where), True
+        return long(int(value), f"argument {where}"), True
     if kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
         return _decimal(value, where), True
     raise ValueError(f"argument {where} does not fit its declared type {kind}")
