@@ -143,6 +143,7 @@ def test_what_the_user_typed_is_theirs_however_it_is_written(text: str, value: A
         ("Pay $10 000 000.50", 0.5),
         ("Pay 10 % of it", 10),
         ("Pay 10 million", 10),
+        ("Pay 1.5 Millions", 1.5),
         ("on $15 May 2024", "2024-05-15"),
         ("see https://example.org/a²", "https://example.org/a2"),
         ("Write to bob@faß.de", "bob@fass.de"),

@@ -71,9 +71,10 @@ _OPENING, _CLOSING = "\"'([{<«“‘„‚`*_", "\"')]}>»”’`*_.,;:!?…"
 _SAME = ("<wide>", "<narrow>", "<font>", "<noBreak>")
 """Of what Unicode takes for other characters, that which differs from them in nothing but its looks."""
 _READ = re.compile(rf"(?s)(?:.{{0,{MOST}}}(?!\S))?")
+"""As much of a text as is read, up to the end of a word."""
 _CHUNK = re.compile(
     r"([^\s\w]*(?:[A-Z]{3})?"
-    r"(?:[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9][0-9.,]* (?:%|(?i:hundred|thousand|[mb]illion|trillion|dozen)\b))\S*"
+    r"(?:[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9][0-9.,]* (?:%|(?i:dozen|hundred|thousand|(?:m|b|tr)illions?)\b))\S*"
     r"|\S+)(\s*)"
 )
 _EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+\Z")
@@ -83,7 +84,6 @@ _SPACED_ACCOUNT = re.compile(r"(?<!\S)[\"'(]*([A-Z]{2}[0-9]{2}(?: [A-Z0-9]{4}){2
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?\Z", re.ASCII)
 _UNCLEAR = re.compile(r"[+-]?\d{1,3}\.\d{3}\Z|[+-]?0\d")
 _CURRENCY = re.compile(r"\A(?:[$€£¥]|USD|EUR|GBP|CHF|JPY)|(?:[$€£¥]|USD|EUR|GBP|CHF|JPY)\Z")
-
 _LETTER = re.compile("[A-Za-z]")
 
 
