@@ -104,10 +104,10 @@ def _value(schema: dict[str, Any], value: Json, where: str) -> tuple[Json, bool]
 
 
 def long(value: int, where: str) -> int:
-    """A whole number that Cedar can hold. Raises ValueError for any other."""
-    if -_LONG <= value < _LONG:
+    """A whole number that Cedar can hold. Raises ValueError for any other, and for what only passes for one."""
+    if type(value) is int and -_LONG <= value < _LONG:
         return value
-    raise ValueError(f"{where} is past 64 bits, and policy can compare no such number")
+    raise ValueError(f"{where} is no whole number of 64 bits, and policy can compare no other")
 
 
 def _whole(value: Json) -> bool:

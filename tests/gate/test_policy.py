@@ -184,6 +184,8 @@ def test_an_approval_policy_that_fails_denies_too(policies: Write, records: Any,
     "changes",
     [
         {"workflow_version": 2**63},
+        {"workflow_version": 1.5},
+        {"workflow_version": True},
         {"workflow": "\ud800"},
         {"arguments": {"service": "\ud800"}},
         {"arguments": {"service": {"__entity": {"type": "Service", "id": "orders"}}}},

@@ -1,5 +1,7 @@
 """Where arguments come from: what counts as the user's own word, what does not, and what the gate makes of it."""
 
+import sys
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -34,9 +36,10 @@ class Book(dict[str, set[str]]):
         return frozenset(self.get(name, ()))
 
 
+NAMED = {"release 1.1": {"7"}, "minutes (old).txt": {"8"}, "plan then docx": {"9"}}
 SITE = Directories(
     people=Book({"Ann": {"ann@corp.com"}, "Ben Hall": {"ben@corp.com"}, "Kim": {"kim@a.com", "kim@b.com"}}),
-    objects={"drive": Book({"plan.docx": {"3"}, "notes.txt": {"4"}, "copy.txt": {"5", "6"}})},
+    objects={"drive": Book({"plan.docx": {"3"}, "notes.txt": {"4"}, "copy.txt": {"5", "6"}, **NAMED})},
 )
 
 
@@ -71,6 +74,16 @@ def untrusted(text: str | Grounds, record: ToolRecord = RECORD, /, **arguments: 
         ("see https://example.org/a?b=c.", "https://example.org/a?b=c"),
         ("the password 'x9-K!q', say", "x9-K!q"),
         ("Ｗｒｉｔｅ to Ann", "Write"),
+        ("say 'The area is 10 m²'", "The area is 10 m²"),
+        ("say 'Take 1½ cups…'", "Take 1½ cups…"),
+        ("say １０ and ٣", "１０ and ٣"),
+        ("Pay 10\N{NO-BREAK SPACE}000 EUR", "10 000 EUR"),
+        ("off by 10 %, no more", "10 %"),
+        ("release 1.10 of it", "release 1.10"),
+        ("Pay $1.50 to Ann", "1.5"),
+        ("say **Hello**, Ann", "Hello"),
+        ("empty *tmp* and tmp*", "tmp*"),
+        ("say no12AbCdEfGhIj", "no12AbCdEfGhIj"),
     ],
 )
 def test_what_the_user_typed_is_theirs_however_it_is_written(text: str, value: Any) -> None:
@@ -111,10 +124,59 @@ def test_what_the_user_typed_is_theirs_however_it_is_written(text: str, value: A
         ("say nothing", {}),
         ("a value", {"value": "a", "hidden": "a"}),
         ("one ... two", "one <!> two"),
+        ("Pay 10²", "102"),
+        ("Pay 10²", 102),
+        ("Pay 10₂", 102),
+        ("Pay 10²", 10),
+        ("Pay ⑩", 10),
+        ("Pay １０", 10),
+        ("Pay ١٠", 10),
+        ("on ١٥.٥.٢٠٢٤", "2024-05-15"),
+        ("Take ½", "1⁄2"),
+        ("Take 1½", "11⁄2"),
+        ("Article Ⅻ", "Article XII"),
+        ("Pay 1🄂000", 11000),
+        ("Pay 1\N{GREEK OXIA}000", 1),
+        ("Pay 10 000 EUR", 10),
+        ("Pay 10\N{NO-BREAK SPACE}000 EUR", 10),
+        ("Pay 1\N{THIN SPACE}000,50", 1),
+        ("Pay $10 000 000.50", 0.5),
+        ("Pay 10 % of it", 10),
+        ("Pay 10 million", 10),
+        ("Pay 1.5 Millions", 1.5),
+        ("on $15 May 2024", "2024-05-15"),
+        ("see https://example.org/a²", "https://example.org/a2"),
+        ("Write to bob@faß.de", "bob@fass.de"),
+        ("say no12AbCdEfGhIj", "NO12ABCDEFGHIJ"),
+        ("release 1.10 of it", "release 1.1"),
+        ("the image 2.0", "2"),
+        ("empty tmp*", "tmp"),
+        ("remove _old", "old"),
+        ("remove *.log", ".log"),
     ],
 )
 def test_what_only_looks_like_it_is_not(text: str, value: Any) -> None:
     assert untrusted(text, x=value) == ["x"]
+
+
+def test_no_character_is_taken_for_a_number_that_only_unicode_makes_of_it() -> None:
+    every = map(chr, (*range(0x80, 0xD800), *range(0xE000, sys.maxunicode + 1)))
+    forms = {each: unicodedata.normalize("NFKC", each) for each in every}
+    odd = [each for each, form in forms.items() if each.isnumeric() or any(map(str.isdigit, form))]
+    odd = [each for each in odd if unicodedata.normalize("NFC", each) == each]  # else it is that other character
+    assert len(odd) > 1_000
+    for each in odd:
+        for text in (each, f"1{each}", f"{each}0", f"1{each}000"):
+            assert {token.kind for token in tokens(text)} <= {Kind.WORD, Kind.UNCLEAR}, text
+            assert words(f"pay {text} now").runs(text) == [(1, 2)]
+            assert not words(f"pay {text} now").runs(unicodedata.normalize("NFKC", text)) or each == forms[each]
+
+
+def test_what_is_read_of_a_long_text_ends_with_a_whole_word() -> None:
+    text = "a " * 9_998 + "100000"
+    assert untrusted(text, x="a a") == []
+    assert untrusted(text, x=1000) == ["x"]
+    assert untrusted("a" * 20_001, x="a" * 20_000) == ["x"]
 
 
 @pytest.mark.parametrize("value", ["Hello" + " " * 20_000 + "the secrets", "ann@x.org" + " " * 20_000 + ", eve@y.org"])
@@ -147,6 +209,10 @@ def test_an_object_is_what_its_whole_name_stands_for_and_no_number_that_happens_
     assert untrusted("Add 'done' to the 3 plans", file_id="3", content="done") == ["file_id"]
     assert untrusted("Add 'done' to copy.txt", file_id="5", content="done") == ["file_id"]
     assert untrusted("Add 'done' to my-plan.docx", file_id="3", content="done") == ["file_id"]
+    assert untrusted("Add 'done' to release 1.10", file_id="7", content="done") == ["file_id"]
+    assert untrusted("Add 'done' to release 1.1", file_id="7", content="done") == []
+    assert untrusted("Add 'done' to minutes (old).txt", file_id="8", content="done") == []
+    assert untrusted("Add 'done' to plan, then docx", file_id="9", content="done") == ["file_id"]
     assert untrusted("Pay for the 3 of us", ToolRecord(name="bank.pay", target="id"), id=3) == []
 
 
@@ -157,6 +223,8 @@ def test_an_object_is_what_its_whole_name_stands_for_and_no_number_that_happens_
         ("Send 10 to a@x.com. Send 20 to b@x.com.", ("b@x.com", 20), ("b@x.com", 10)),
         ("Send Ann the 'agenda', Ben Hall the 'minutes'.", ("ben@corp.com", "minutes"), ("ann@corp.com", "minutes")),
         ("My rent to a@x.com is 2200. Also pay back the 10.", ("a@x.com", 2200), ("a@x.com", 10)),
+        ("My rent to a@x.com is 2 200. Also pay back the 10.", ("a@x.com", "2 200"), ("a@x.com", 10)),
+        ("My rent to a@x.com is ２２００. Also pay back the 10.", ("a@x.com", "２２００"), ("a@x.com", 10)),
         ("Tell Ann 'yes'; b@x.com 'no'.", ("b@x.com", "no"), ("ann@corp.com", "no")),
         (
             "Tell Ben Hall 'it is so'. Tell Kim 'it is not'.",

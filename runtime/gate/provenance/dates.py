@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 
-_ISO = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})\Z")
-_GERMAN = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})\Z")
-_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})\Z")
-_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?([ap]m)?\Z", re.IGNORECASE)
-_DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?\Z")
-_YEAR = re.compile(r"\d{4}\Z")
-_STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}(?::\d{2})?)\Z")
-_SPAN = re.compile(r"(\d{1,3}|[a-z]+)-(hour|minute|day)s?\Z")
+_ISO = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})\Z", re.ASCII)
+_GERMAN = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})\Z", re.ASCII)
+_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})\Z", re.ASCII)
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?([ap]m)?\Z", re.ASCII | re.IGNORECASE)
+_DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?\Z", re.ASCII)
+_YEAR = re.compile(r"\d{4}\Z", re.ASCII)
+_STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}(?::\d{2})?)\Z", re.ASCII)
+_SPAN = re.compile(r"(\d{1,3}|[a-z]+)-(hour|minute|day)s?\Z", re.ASCII)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "tember", "ober", "ember", "ember")
 _NUMERALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

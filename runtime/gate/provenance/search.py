@@ -9,7 +9,7 @@ from functools import cached_property
 from runtime.gate.provenance.dates import moment
 from runtime.gate.provenance.directory import Directory
 from runtime.gate.provenance.grounds import CONSTANT, Grounds
-from runtime.gate.provenance.tokens import Kind, Token, number, plain, tokens
+from runtime.gate.provenance.tokens import AMOUNTS, Kind, Token, number, plain, tokens
 from runtime.gate.provenance.words import Span, Words, words
 from store.records.canonical import Json
 
@@ -86,7 +86,7 @@ class Search:
         """All of one kind that the user spoke of, those included of whom a name does not say which is meant; and the
         people whom trusted sources told of, who stand nowhere."""
         if part == AMOUNT:
-            return self._typed(Kind.NUMBER)
+            return self._typed(*AMOUNTS)
         if part == OBJECT:
             return self._resolved(self.objects, several=True)
         told: dict[str, Spans] = {
@@ -139,7 +139,7 @@ class Search:
         """What stands in the user's words, or does not."""
         if not any(runs):
             return Found()
-        amount = len(wanted) == 1 and wanted[0].kind is Kind.NUMBER
+        amount = len(wanted) == 1 and wanted[0].kind in AMOUNTS
         return Found(USER, _kept(runs), *((AMOUNT, wanted[0].value) if amount else ()))
 
     def _named(self, names: dict[str, Spans], value: str, part: str) -> Found:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property, lru_cache
 
 from runtime.gate.provenance.dates import durations
-from runtime.gate.provenance.tokens import Kind, Token, plain, tokens
+from runtime.gate.provenance.tokens import AMOUNTS, Kind, Token, plain, tokens, written
 
 Span = tuple[int, int]
 """The first token of a run, and the one after its last."""
@@ -54,12 +54,12 @@ class Words:
         for start in range(len(self.tokens)):
             for end in range(start + 1, min(start + longest, len(self.tokens)) + 1):
                 if self.sentences[start] == self.sentences[end - 1] and self._whole((start, end)):
-                    yield " ".join(token.value for token in self.tokens[start:end]), (start, end)
+                    yield written(self.tokens[start:end]), (start, end)
 
     @cached_property
     def durations(self) -> frozenset[timedelta]:
         """How long the user said that something lasts."""
-        return frozenset(durations([token.value for token in self.tokens]))
+        return frozenset(durations([token.typed for token in self.tokens]))
 
     @cached_property
     def sentences(self) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ class Words:
         counted: dict[int, set[str]] = {}
         for name, (start, _) in parties:
             said.setdefault(self.sentences[start], set()).add(name)
-        for value, spans in self.of(Kind.NUMBER).items():
+        for value, spans in (item for kind in AMOUNTS for item in self.of(kind).items()):
             for start, _ in spans:
                 counted.setdefault(self.sentences[start], set()).add(value)
         divided = {sentence for each in (said, counted) for sentence, names in each.items() if len(names) > 1}
@@ -136,17 +136,28 @@ class Words:
 
 
 def _alike(value: Sequence[Token], typed: Sequence[Token]) -> bool:
-    """Whether the same tokens have the same punctuation, and no other currency; a line end counts as a blank."""
-    if any(each.currency not in ("", said.currency) for each, said in zip(value, typed, strict=True)):
-        return False
+    """Whether the same tokens have the same punctuation, and no other currency; a line end counts as a blank. Without a
+    currency, numbers in a text are the same only if so are their fractions. What is *marked* on both sides is the same
+    without the marks; but tmp* is not tmp."""
+    for each, said in zip(value, typed, strict=True):
+        if each.currency not in ("", said.currency) or (not said.currency and each.fraction != said.fraction):
+            return False
     here, there = ([(each.begins, each.ends.replace("\n", "")) for each in side] for side in (value, typed))
     last = len(here) - 1
     if not there[0][0].endswith(here[0][0]) or not there[last][1].startswith(here[last][1]):
+        return False
+    marks = [(_marks(side[0][0]), _marks(side[last][1])) for side in (here, there)]
+    if marks[0] != marks[1] and marks[1][0] != marks[1][1]:
         return False
     return all(
         (at == 0 or here[at][0] == there[at][0]) and (at == last or here[at][1] == there[at][1])
         for at in range(len(here))
     )
+
+
+def _marks(punctuation: str) -> list[str]:
+    """The marks of emphasis among it, sorted."""
+    return sorted(each for each in punctuation if each in "*_")
 
 
 @lru_cache(256)
