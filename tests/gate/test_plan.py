@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runtime.gate.build import Gatehouse
-from runtime.gate.call import ToolCall
+from runtime.gate.call import Approval, ToolCall
 from runtime.gate.errors import Suspended
 from runtime.gate.plan import ITEM, Placed, Plan, Value
 from store.records.canonical import Json, digest
@@ -83,6 +83,45 @@ async def test_an_effect_of_the_plan_takes_the_way_of_any_other(
     [(_, payload)] = recorded(Kind.DECISION)
     seen = ["tool:ops.read_logs", "user"]
     assert payload["origins"] == [{"argument": "service", "trusted": False, "sources": seen}]
+
+
+async def test_an_approval_is_of_a_call_in_its_place_in_the_plan(gatehouse: Make, call: Call) -> None:
+    """Not of the same call without a plan, in another step, or in a plan that differs in something else."""
+    house = gatehouse("strict")
+    steps = [STEPS[0], STEPS[1], STEPS[1] | {"name": "v5"}]
+    plan = Plan.parse({"steps": steps, "constants": {}}, USER)
+    made = call("ops.restart_service", labels=USER.join(SAID), placed=Placed(plan, "v2", BOUND))
+    with pytest.raises(Suspended) as caught:
+        house.judge(made)
+    held = caught.value.call
+    assert held.bound("p")["plan"] == {"digest": plan.digest, "step": "v2"}
+    assert house.judge(replace(made, approvals=(Approval(caught.value.binding, "bob"),)))
+    for place in (None, placed("v2"), Placed(plan, "v5", BOUND)):
+        other = replace(held, placed=place).binding(house.policy.digest)
+        with pytest.raises(Denied, match="the approval is for another call"):
+            house.judge(replace(made, approvals=(Approval(other, "bob"),)))
+
+
+def test_a_call_without_a_plan_binds_to_what_it_always_did(call: Call) -> None:
+    """So that a yes which was given before there were plans stays one."""
+    made = call("ops.restart_service")
+    agent = made.principal.agent
+    bound = {
+        "tool": "ops.restart_service",
+        "tool_version": made.record.version,
+        "tool_digest": made.record.digest,
+        "arguments": made.arguments,
+        "policy": "p",
+        "policies": [],
+        "user": made.principal.user.json(),
+        "agent": [agent.name, agent.version],
+        "workflow": made.workflow,
+        "workflow_version": made.workflow_version,
+        "labels": made.labels.json(),
+        "reviewed": made.reviewed,
+        "key": made.key,
+    }
+    assert made.binding("p") == digest(bound)
 
 
 def test_a_reference_to_an_effect_stands_for_any_value_once_that_has_happened() -> None:
