@@ -140,14 +140,20 @@ async def test_a_step_is_done_for_each_item(live: Any, site: Any, agents: Planni
     assert [arguments["service"] for _, _, arguments in site.effects()] == ["gateway", "orders"]
 
 
-async def test_how_often_follows_from_the_list_and_is_labelled_by_it(live: Any, agents: Planning) -> None:
+async def test_how_often_follows_from_the_list_and_is_labelled_by_it(live: Any, site: Any, agents: Planning) -> None:
+    """What a ticket is called stands in the user's words; but how many there are to be the log would say."""
     each = {"each": variable("v1", "lines")}
     agents.plan = [LOOK, call("v2", "open_ticket", title=value("orders"), body=variable("item")) | each]
     async with live(planning(), policy="strict", tools=toolset) as life:
-        view = await life.run("flow", task=TASK)
-        assert view.status == "completed", "what a ticket is called stands in the user's words"
+        view = await life.run("flow", task=TASK, answer=False)
+        assert (view.status, site.effects()) == ("denied", [])
+        view = await life.run("flow", task=TASK, answer=True)
+        assert view.status == "completed", view.outcome
         for event, _ in life.events(view.run, Kind.EFFECT_INTENT):
             assert event.labels.integrity is Integrity.UNTRUSTED
+        asked = [shown["origins"] for _, shown in life.events(view.run, Kind.APPROVAL_REQUESTED)]
+        assert asked == [[{"argument": "title", "trusted": False, "sources": ["tool:ops.read_logs", "user"]}]] * 2
+    assert len(site.effects()) == 2
 
 
 async def test_the_loop_is_over_once_a_plan_is_frozen(live: Any, site: Any, agents: Planning) -> None:

@@ -10,6 +10,7 @@ from runtime.gate.build import Gatehouse
 from runtime.gate.call import Approval, ToolCall
 from runtime.gate.errors import Suspended
 from runtime.gate.plan import ITEM, Placed, Plan, Value
+from runtime.gate.provenance.grounds import Grounds
 from store.records.canonical import Json, digest
 from store.records.errors import Denied
 from store.records.kinds import Kind
@@ -136,6 +137,30 @@ def test_labels_are_those_of_the_plan_of_what_a_call_uses_and_of_the_list_that_i
     item = Value("x", USER.join(SAID))
     assert placed("v1").labels() == USER
     assert placed("v2").labels() == placed("v3", **{ITEM: item}).labels() == USER.join(SAID)
+
+
+@pytest.mark.parametrize(
+    ("listed", "labels", "asks"),
+    [(["x"], SAID, False), (["x", "x"], SAID, True), (["x", "y"], USER, False), ("orders", SAID, True)],
+)
+async def test_the_users_words_vouch_for_one_call_and_not_for_as_many_as_a_list_has(
+    gatehouse: Make, call: Call, recorded: Recorded, listed: Json, labels: Labels, asks: bool
+) -> None:
+    """`orders` is what the user typed; how often it is restarted is what an untrusted list would say."""
+    step = {"name": "v2", "each": {"variable": "v1"}, "call": "ops.restart_service"}
+    plan = Plan.parse({"steps": [step | {"arguments": {"service": {"value": "orders"}}}], "constants": {}}, USER)
+    place = Placed(plan, "v2", {"v1": Value(listed, USER.join(labels))})
+    grounds = Grounds(("Restart orders.",))
+    made = call("ops.restart_service", {"service": "orders"}, labels=place.labels(), placed=place, grounds=grounds)
+    house = gatehouse("strict")
+    if asks:
+        with pytest.raises(Suspended):
+            house.judge(made)
+    else:
+        house.judge(made)
+    [(_, payload)] = recorded(Kind.DECISION)
+    sources = ["tool:ops.read_logs", "user"] if asks else ["user"]
+    assert payload["origins"] == [{"argument": "service", "trusted": not asks, "sources": sources}]
 
 
 async def test_rules_are_bound_by_no_plan_and_policy_can_demand_one(
