@@ -27,6 +27,7 @@ def written(view: ApprovalView) -> list[tuple[str, Json]]:
         ("agent", f"{view.agent[0]} (version {view.agent[1]}), {'' if view.reviewed else 'not '}reviewed"),
         ("workflow", f"{view.workflow} (version {view.workflow_version})"),
         ("run", f"{view.run}, step {view.step}, key {view.key}"),
+        ("plan", f"step {view.plan['step']} of the frozen plan {view.plan['digest']}" if view.plan else "none"),
         ("policy", view.policy),
         ("tool says", view.description or "-"),
         ("since", view.since),

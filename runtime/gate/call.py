@@ -76,8 +76,9 @@ class ToolCall:
     def bound(self, policy_digest: str) -> dict[str, Json]:
         """All that an approval binds to, which is what a person is shown: the tool and its version, the canonical
         arguments, the policy and those of its rules that ask for a person, who asks through which agent in which
-        workflow, and the labels of what led there."""
-        agent = self.principal.agent
+        workflow, the labels of what led there, and where there is a frozen plan, which one and which of its steps."""
+        agent, placed = self.principal.agent, self.placed
+        plan: dict[str, Json] = {"plan": {"digest": placed.plan.digest, "step": placed.step}} if placed else {}
         return {
             "tool": self.record.name,
             "tool_version": self.record.version,
@@ -92,6 +93,7 @@ class ToolCall:
             "labels": self.labels.json(),
             "reviewed": self.reviewed,
             "key": self.key,
+            **plan,
         }
 
 

@@ -69,9 +69,9 @@ class Labelled(Gate):
         """Where the arguments come from. Of what cannot be written down exactly nobody can say; policy denies it."""
         try:
             found = origins(call.record, call.arguments, call.grounds, self._directories, every=every)
-        except (ValueError, TypeError, RecursionError):
+            return found if call.placed is None else tuple(_traced(each, call.placed) for each in found)
+        except (LookupError, ValueError, TypeError, RecursionError):
             return ()
-        return found if call.placed is None else tuple(_traced(each, call.placed) for each in found)
 
 
 def _given(call: ToolCall) -> list[str]:
@@ -80,10 +80,18 @@ def _given(call: ToolCall) -> list[str]:
 
 
 def _traced(origin: Origin, placed: Placed) -> Origin:
-    """The origin of a planned argument: of one that is not trusted the plan knows which sources it came from."""
-    if origin.trusted:
+    """The origin of a planned argument: of one that is not trusted the plan knows which sources it came from.
+
+    The user's words, or a constant, vouch for one call. In a step that is done for each of several items of an
+    untrusted list they vouch for none, and the list is a source of every argument: it says how often.
+    """
+    often = placed.often()
+    repeated = often is not None and often.integrity is not Integrity.TRUSTED
+    if origin.trusted and not repeated:
         return origin
-    return replace(origin, sources=tuple(sorted({*origin.sources, *placed.sources(origin.argument)})))
+    listed = often.sources if often is not None and repeated else ()
+    sources = {*origin.sources, *placed.sources(origin.argument), *listed}
+    return replace(origin, trusted=False, sources=tuple(sorted(sources)))
 
 
 def result_labels(call: ToolCall, error: bool) -> Labels:

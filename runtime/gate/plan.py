@@ -165,6 +165,13 @@ class Placed:
         known = self.values.get(source.name) if source is not None and source.kind == "variable" else None
         return known.labels.sources if known is not None else ()
 
+    def often(self) -> Labels | None:
+        """The labels of that which says how often the call is made: of the list, if its step is done for each of
+        several items; None if it is made once. Raises LookupError for a list without a value."""
+        step = self.plan.step(self.step)
+        listed = self.value(step.each) if step and step.each else None
+        return None if listed is None or (isinstance(listed.value, list) and len(listed.value) < 2) else listed.labels
+
     def problem(self, tool: str, arguments: Mapping[str, Any], labels: Labels) -> str:
         """In what a call is not the one that the plan has here; empty if it is that very call.
 

@@ -92,9 +92,10 @@ class ApprovalView(Wire):
     """A call that waits for people, whole, never cut: first all that their yes binds to, of which `binding` is the
     digest, then what there is to know besides.
 
-    `why` has the words of each policy that asks for a person, `approvers` of whom are needed, with `distinct` not who
-    asked; `origins` says of each consequential argument where it comes from, and whether that counts as trusted; `yes`
-    are those who have said yes. `may_answer` tells whether the caller's yes would count. Times are UTC ISO 8601.
+    `plan` has digest and step of the frozen plan that the call is placed in, and is empty if there is none. `why` has
+    the words of each policy that asks for a person, `approvers` of whom are needed, with `distinct` not who asked;
+    `origins` says of each consequential argument where it comes from, and whether that counts as trusted; `yes` are
+    those who have said yes. `may_answer` tells whether the caller's yes would count. Times are UTC ISO 8601.
     `withheld`: arguments, compensation and digest are left out, as the run is another user's.
     """
 
@@ -111,6 +112,7 @@ class ApprovalView(Wire):
     labels: dict[str, Any]
     reviewed: bool = False
     key: str = ""
+    plan: dict[str, str] = {}
     binding: str
     approval: str
     run: str

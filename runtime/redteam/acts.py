@@ -18,6 +18,7 @@ from runtime.audit_report import report
 from runtime.cli.page import plain
 from runtime.desk import Desk
 from runtime.gate.call import Approval, ToolCall
+from runtime.gate.plan import Placed, Plan, Value
 from runtime.gate.provenance.grounds import Grounds
 from runtime.gateway.messages import Answer, BudgetSpec, GrantSpec, Submission
 from runtime.reading import EVERYTHING
@@ -28,6 +29,7 @@ from runtime.redteam.case import (
     CallStep,
     GrantStep,
     OtherStep,
+    Place,
     ReadStep,
     RunStep,
     Step,
@@ -76,6 +78,7 @@ class Acts:
 
     async def _run(self, step: RunStep) -> str:
         core = self.scene.core
+        self.scene.model.resumed = step.until == "resumed"
         if step.until == "resumed":
             self.run = next(iter(await core.resume()), "")
             if not self.run:
@@ -126,7 +129,7 @@ class Acts:
         if step.version:
             record = type(record)(**{**record.model_dump(), "version": step.version})
         user = core.people.named(step.who)
-        labels = Labels.parse({**trusted(user.tenant, "user").json(), **step.labels})
+        labels = _labels(user.tenant, step.labels)
         run = self.name.replace("-", "_")  # what stands before a dash would be the run that began it
         made = ToolCall(
             run=run,
@@ -140,6 +143,7 @@ class Acts:
             key="" if record.local_read else f"{run}/{place}",
             reviewed=step.reviewed,
             grounds=Grounds((step.words,) if step.words else ()),
+            placed=_placed(step.placed, user.tenant) if step.placed else None,
         )
         return replace(made, approvals=tuple(self._approval(each, step, made) for each in step.approved))
 
@@ -243,6 +247,7 @@ class Acts:
         await scene.close()
         scene.version, scene.extra = step.version or scene.version, step.cedar or scene.extra
         await scene.open()
+        scene.model.resumed = True
         resumed = await scene.core.resume()
         for run in resumed:
             self.run = run
@@ -257,6 +262,17 @@ class Acts:
             await asyncio.sleep(TICK_S)
         self.told.append(told.read_text())
         return await self._settled()
+
+
+def _labels(tenant: str, said: dict[str, str]) -> Labels:
+    """The labels of what a user typed, but for what is said of them."""
+    return Labels.parse({**trusted(tenant, "user").json(), **said})
+
+
+def _placed(place: Place, tenant: str) -> Placed:
+    plan = Plan.parse({"steps": list(place.plan), "constants": {}}, _labels(tenant, {}))
+    values = {name: Value(each.value, _labels(tenant, each.labels)) for name, each in place.values.items()}
+    return Placed(plan, place.step, values)
 
 
 def arm(step: RunStep) -> None:

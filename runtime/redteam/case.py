@@ -15,7 +15,10 @@ from store.records.errors import SettingsError
 FOLDER = Path(__file__).with_name("cases")
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
-Guard = Literal["policy", "approvals", "answers", "tenants", "budgets", "origins", "labels", "memory", "peers", "reach"]
+Guard = Literal[
+    "policy", "approvals", "answers", "tenants", "budgets", "origins", "labels", "memory", "peers", "reach",
+    "plan", "forms",
+]  # fmt: skip
 """What can be taken away, to show that an attack succeeds without it: see runtime/redteam/unguarded.py."""
 
 
@@ -44,6 +47,21 @@ class Yes(_Strict):
     policy: str = Field("", description="the digest of the policy then, if it was another")
 
 
+class Bound(_Strict):
+    """What a variable of a plan is bound to, with its labels as far as they are not the user's own."""
+
+    value: Any = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Place(_Strict):
+    """The place of a call in a frozen plan: its `step`, and the variables that are bound there."""
+
+    plan: tuple[dict[str, Any], ...]
+    step: str = "v1"
+    values: dict[str, Bound] = Field(default_factory=dict)
+
+
 class CallStep(_Strict):
     """A call that somebody who has got hold of the core's own way to the gate makes there, `times` at once."""
 
@@ -59,6 +77,7 @@ class CallStep(_Strict):
     reviewed: bool = True
     workflow: str = "obey"
     approved: tuple[Yes, ...] = ()
+    placed: Place | None = None
 
 
 class AnswerStep(_Strict):
@@ -148,9 +167,9 @@ class Case(_Strict):
     """One attack.
 
     `texts` is what stands in the places that the attacker can write to; where the word OBEY reaches the model, it makes
-    the calls in `does` besides those of the task, `reads`. `answer` is what it says to a typed question. The attack has
-    succeeded if the effects in `attack` have happened (by default those in `does`), if there are more than
-    `over` effects, or if `leak` was shown to somebody.
+    the calls in `does` besides those of the task, `reads`. `answer` is what it says to a typed question. Asked to plan,
+    it writes `plan`, or `replan` once the run was interrupted. The attack has succeeded if the effects in `attack` have
+    happened (by default those in `does`), if there are more than `over` effects, or if `leak` was shown to somebody.
 
     Without the protection that `without` names it must succeed, or `unshown` says why that cannot be shown.
     """
@@ -163,6 +182,8 @@ class Case(_Strict):
     reads: tuple[Call, ...] = ()
     does: tuple[Call, ...] = ()
     answer: dict[str, Any] = Field(default_factory=dict)
+    plan: tuple[dict[str, Any], ...] = ()
+    replan: tuple[dict[str, Any], ...] = ()
     steps: tuple[Step, ...] = Field(min_length=1)
     site: SiteSpec = SiteSpec()
     must: Must

@@ -18,20 +18,24 @@ from runtime.agents.reviewer import SCHEMA as EVIDENCE
 from runtime.agents.reviewer import Reviewer
 from runtime.agents.router import Router
 from runtime.agents.worker import Worker
+from runtime.conductor.plans.grammar import END
 from runtime.redteam.case import Call, Case
 from store.records.canonical import Json, digest
 
 MARK = "OBEY"
 NAME = "worst-case"
+_PLANNING = re.compile(r"\nThe plan so far:\n(.*)\n\nNext step\?\Z")
 _DIGEST = digest(NAME)
 
 
 @dataclass
 class HijackedModel:
-    """What the engine is, for one case at a time. `heard` counts the prompts in which an injection stood."""
+    """What the engine is, for one case at a time. `heard` counts the prompts in which an injection stood; `resumed`
+    says that whoever asks was interrupted before."""
 
     case: Case | None = None
     heard: int = 0
+    resumed: bool = False
 
     async def generate(self, request: Request) -> Completion:
         """The next call of the script, the typed answer that the attacker wants, or that evidence shows a problem."""
@@ -40,6 +44,8 @@ class HijackedModel:
         self.heard += obeys
         if request.schema == EVIDENCE:
             answer: Json = {"shows": "problem"}
+        elif so_far := _PLANNING.search(messages[-1].content):
+            answer = self._planned(json.loads(so_far[1]))
         elif "anyOf" in (request.schema or {}):
             answer = self._next(messages, obeys=obeys)
         else:
@@ -59,6 +65,11 @@ class HijackedModel:
         swollen = [(tool, _swollen(arguments, self.case.swell)) for tool, arguments in script]
         tool, arguments = next((each for each in swollen if each not in made), (DONE, {"summary": "done"}))
         return {"tool": tool, "arguments": arguments}
+
+    def _planned(self, steps: list[Json]) -> Json:
+        """The next step of the plan that the attacker wants."""
+        plan = (self.case.replan if self.resumed else ()) or self.case.plan if self.case else ()
+        return plan[len(steps)] if len(steps) < len(plan) else END
 
 
 @dataclass

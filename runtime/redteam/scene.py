@@ -19,7 +19,7 @@ from runtime.redteam import rogue_server
 from runtime.redteam.case import Case, Guard, SiteSpec
 from runtime.redteam.door import Door
 from runtime.redteam.model import HijackedAgents, HijackedModel
-from runtime.redteam.unguarded import OPEN, no_peers, weaken
+from runtime.redteam.unguarded import OPEN, no_forms, no_peers, weaken
 from runtime.redteam.workflows import FLOWS
 from runtime.redteam.world import World, toolsets
 from runtime.settings import Settings
@@ -74,7 +74,7 @@ class Scene:
 
     def begin(self, case: Case) -> None:
         """Make it this case's: its texts, its script, and effects of its own."""
-        self.model.case, self.model.heard = case, 0
+        self.model.case, self.model.heard, self.model.resumed = case, 0, False
         self.world.texts = case.texts
         self.world.file = self.folder / f"{case.name}.effects"
 
@@ -101,6 +101,7 @@ class Scene:
         self._open.push_async_callback(self.core.close)
         weaken(self.core, self.without)
         self._open.enter_context(no_peers(self.without))
+        self._open.enter_context(no_forms(self.without))
         if self.spec.rogue:
             await self._open.enter_async_context(Door(self.core, self.folder / "gate.sock"))
 

@@ -6,13 +6,18 @@ A case that also passes here has proved nothing about what it names. Nothing of 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
+from runtime.conductor.plans import execution, planner
+from runtime.conductor.plans.kit import Kit
 from runtime.core import Core
 from runtime.gate.call import ToolCall
+from runtime.gate.plan import Plan
 from runtime.gate.provenance.origin import Origin
 from runtime.gateway import peer
 from runtime.redteam.case import Guard
+from store.records.canonical import Json
 from store.records.labels import Integrity, Labels
 
 OPEN = '@id("open") permit (principal, action, resource);\n'
@@ -20,8 +25,8 @@ OPEN = '@id("open") permit (principal, action, resource);\n'
 
 
 def weaken(core: Core, without: Guard | None) -> None:
-    """Take one protection away from a core that has just been opened. `policy`, `budgets`, `peers` and `reach` are
-    taken away where the site is made."""
+    """Take one protection away from a core that has just been opened. `policy`, `budgets`, `peers`, `forms` and
+    `reach` are taken away where the site is made."""
     if without is not None:
         _WEAKENED.get(without, _nothing)(core)
 
@@ -44,6 +49,33 @@ def no_peers(without: Guard | None) -> Iterator[None]:
         vars(peer)["require_outsider"] = kept
 
 
+@contextmanager
+def no_forms(without: Guard | None) -> Iterator[None]:
+    """While it lasts, a plan and a reading are taken as they are written, of whatever form and length."""
+    if without != "forms":
+        yield
+        return
+    kept = [(module, name, vars(module)[name]) for module, names in _FORMS.items() for name in names]
+    try:
+        for module, names in _FORMS.items():
+            vars(module).update(names)
+        yield
+    finally:
+        for module, name, value in kept:
+            vars(module)[name] = value
+
+
+def _as_written(kit: Kit, given: Json, labels: Labels) -> Plan:
+    return Plan.parse({"steps": given["steps"], "constants": dict(kit.constants)}, labels)
+
+
+_FORMS: dict[ModuleType, dict[str, Any]] = {
+    planner: {"checked": _as_written, "next_step": lambda *_: {}},
+    execution: {"answer_schema": lambda _: {}, "MOST_ITEMS": 10_000},
+}
+"""What stands in the place of the checks of plans and readings."""
+
+
 def _approvals(core: Core) -> None:
     """Any yes is a yes to anything, whoever says it."""
     vars(core.conductor.services.gate.approved)["_problem"] = lambda _: ""
@@ -56,6 +88,11 @@ def _answers(core: Core) -> None:
     vars(approvals)["agreed"] = lambda entry: frozenset(each.approver for each in entry.yes)
     vars(approvals)["_enough"] = lambda entry: bool(entry.yes)
     _approvals(core)
+
+
+def _plan(core: Core) -> None:
+    """No call is compared with the frozen plan."""
+    vars(core.conductor.services.gate.planned)["check"] = lambda call: call
 
 
 def _tenants(core: Core) -> None:
@@ -108,4 +145,5 @@ _WEAKENED: dict[Guard, Callable[[Core], None]] = {
     "origins": _origins,
     "labels": _labels,
     "memory": _memory,
+    "plan": _plan,
 }

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from runtime.gate.build import Gatehouse
-from runtime.gate.call import ToolCall
+from runtime.gate.call import Approval, ToolCall
 from runtime.gate.errors import Suspended
 from runtime.gate.plan import ITEM, Placed, Plan, Value
+from runtime.gate.provenance.grounds import Grounds
 from store.records.canonical import Json, digest
 from store.records.errors import Denied
 from store.records.kinds import Kind
@@ -85,6 +86,45 @@ async def test_an_effect_of_the_plan_takes_the_way_of_any_other(
     assert payload["origins"] == [{"argument": "service", "trusted": False, "sources": seen}]
 
 
+async def test_an_approval_is_of_a_call_in_its_place_in_the_plan(gatehouse: Make, call: Call) -> None:
+    """Not of the same call without a plan, in another step, or in a plan that differs in something else."""
+    house = gatehouse("strict")
+    steps = [STEPS[0], STEPS[1], STEPS[1] | {"name": "v5"}]
+    plan = Plan.parse({"steps": steps, "constants": {}}, USER)
+    made = call("ops.restart_service", labels=USER.join(SAID), placed=Placed(plan, "v2", BOUND))
+    with pytest.raises(Suspended) as caught:
+        house.judge(made)
+    held = caught.value.call
+    assert held.bound("p")["plan"] == {"digest": plan.digest, "step": "v2"}
+    assert house.judge(replace(made, approvals=(Approval(caught.value.binding, "bob"),)))
+    for place in (None, placed("v2"), Placed(plan, "v5", BOUND)):
+        other = replace(held, placed=place).binding(house.policy.digest)
+        with pytest.raises(Denied, match="the approval is for another call"):
+            house.judge(replace(made, approvals=(Approval(other, "bob"),)))
+
+
+def test_a_call_without_a_plan_binds_to_what_it_always_did(call: Call) -> None:
+    """So that a yes which was given before there were plans stays one."""
+    made = call("ops.restart_service")
+    agent = made.principal.agent
+    bound = {
+        "tool": "ops.restart_service",
+        "tool_version": made.record.version,
+        "tool_digest": made.record.digest,
+        "arguments": made.arguments,
+        "policy": "p",
+        "policies": [],
+        "user": made.principal.user.json(),
+        "agent": [agent.name, agent.version],
+        "workflow": made.workflow,
+        "workflow_version": made.workflow_version,
+        "labels": made.labels.json(),
+        "reviewed": made.reviewed,
+        "key": made.key,
+    }
+    assert made.binding("p") == digest(bound)
+
+
 def test_a_reference_to_an_effect_stands_for_any_value_once_that_has_happened() -> None:
     labels, reference = USER.join(SAID), {"$ref": ["7", "id"]}
     for body in (reference, "T-1"):
@@ -97,6 +137,30 @@ def test_labels_are_those_of_the_plan_of_what_a_call_uses_and_of_the_list_that_i
     item = Value("x", USER.join(SAID))
     assert placed("v1").labels() == USER
     assert placed("v2").labels() == placed("v3", **{ITEM: item}).labels() == USER.join(SAID)
+
+
+@pytest.mark.parametrize(
+    ("listed", "labels", "asks"),
+    [(["x"], SAID, False), (["x", "x"], SAID, True), (["x", "y"], USER, False), ("orders", SAID, True)],
+)
+async def test_the_users_words_vouch_for_one_call_and_not_for_as_many_as_a_list_has(
+    gatehouse: Make, call: Call, recorded: Recorded, listed: Json, labels: Labels, asks: bool
+) -> None:
+    """`orders` is what the user typed; how often it is restarted is what an untrusted list would say."""
+    step = {"name": "v2", "each": {"variable": "v1"}, "call": "ops.restart_service"}
+    plan = Plan.parse({"steps": [step | {"arguments": {"service": {"value": "orders"}}}], "constants": {}}, USER)
+    place = Placed(plan, "v2", {"v1": Value(listed, USER.join(labels))})
+    grounds = Grounds(("Restart orders.",))
+    made = call("ops.restart_service", {"service": "orders"}, labels=place.labels(), placed=place, grounds=grounds)
+    house = gatehouse("strict")
+    if asks:
+        with pytest.raises(Suspended):
+            house.judge(made)
+    else:
+        house.judge(made)
+    [(_, payload)] = recorded(Kind.DECISION)
+    sources = ["tool:ops.read_logs", "user"] if asks else ["user"]
+    assert payload["origins"] == [{"argument": "service", "trusted": not asks, "sources": sources}]
 
 
 async def test_rules_are_bound_by_no_plan_and_policy_can_demand_one(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ValidationError
 
+from runtime.agents.call_schema import answer_schema
 from runtime.agents.proposal import AskContext, Turn
 from runtime.conductor.arguments import check
 from runtime.conductor.changes import staged_here
@@ -92,6 +93,7 @@ class Execution:
     async def _reading(self, reader: str, placed: Placed) -> Value:
         """What the quarantined reader makes of a value: as trusted, and as secret, as that value and no more."""
         scope, model = self.thinking.scope, self.readers[reader]
+        schema = answer_schema(model.model_json_schema())  # closed: a field that nobody asked for is a way past it
         data = placed.arguments()[DATA].value
         read = Labels(scope.user.tenant, Classification.PUBLIC, Integrity.TRUSTED, (f"reader:{reader}",))
         labels = placed.labels().join(read)
@@ -99,7 +101,7 @@ class Execution:
         async def live(path: str) -> Done:
             said = " ".join((model.__doc__ or "").split())
             question = f"Say what the data has of this, and nothing else: {reader}. {said}"
-            task, schema = "\n\n".join(scope.grounds.words), model.model_json_schema()
+            task = "\n\n".join(scope.grounds.words)
             context = AskContext(task, question, schema, data, self.thinking.allowance())
             return replace(await self.thinking.answer(path, context, reader), labels=labels)
 

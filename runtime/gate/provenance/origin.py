@@ -14,8 +14,9 @@ none of them is trusted: "10 to Ann and 20 to Ben" is no word for 20 to Ann.
 
 What this cannot know: what the words mean. A call whose every value the user typed in one clause passes even if they
 typed them for another reason, with a "not" before, or in an order that crosses ("Ann and Ben 10 and 20"); it may be
-made more than once; and somebody of whom no directory knows, and who goes by no address, is no party. Where that is too
-little, as with what cannot be undone, policy asks a person all the same.
+made more than once, unless a frozen plan shows that an untrusted list would say how often (labelled.py); and somebody
+of whom no directory knows, and who goes by no address, is no party. Where that is too little, as with what cannot be
+undone, policy asks a person all the same.
 """
 
 from collections.abc import Mapping, Sequence
