@@ -170,8 +170,8 @@ def hold(
     from runtime.diagnostics import say
 
     settings, scope = site.settings(), _scope(tenant, user, None)
-    # Asked before: the reason is content of the tenant itself.
-    known = any(each.tenant == tenant and user in (None, each.user) for each in _owners(settings))
+    # Asked before: the reason is content of the tenant itself. Whose there is elsewhere cannot be seen from here.
+    known = settings.connect or any(each.tenant == tenant and user in (None, each.user) for each in _owners(settings))
 
     async def order() -> int:
         async with keeping(settings) as keeper:

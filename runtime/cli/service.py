@@ -47,7 +47,7 @@ def up(
     from runtime import embedded
 
     typed = given(tools=tools, workflows=workflows, policy=policy, model=model, require_gpu=require_gpu)
-    return embedded.up(site.settings(**typed))
+    return embedded.up(site.own(**typed))
 
 
 def down(site: Site) -> None:
