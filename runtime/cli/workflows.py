@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from runtime.cli.dossier import print_dossier
-from runtime.cli.page import plain, show, table
+from runtime.cli.page import plain, show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
@@ -59,13 +59,15 @@ def show_workflow(
 
 
 @verb(app, "new", on="nothing")
-def new(site: Site, file: Annotated[Path, typer.Argument(help="Where to write it; must not exist.")]) -> None:
+def new(
+    site: Site, file: Annotated[Path, typer.Argument(help="Where to write it; must not exist.")], json: AsJson = False
+) -> None:
     """Write a workflow to start from, with its test next to it."""
     del site
     from runtime.workflows.new import write
 
-    for path in write(file):
-        print(plain(path))
+    files = write(file)
+    told(json, {"files": [str(path.absolute()) for path in files]}, "\n".join(map(plain, files)))
 
 
 @verb(app, "check", on="nothing")
