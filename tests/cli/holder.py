@@ -49,7 +49,7 @@ WAITS = ApprovalView(
     arguments={"to": "b"},
     policies=("approval:move",),
     labels={},
-    binding="d" * 64,
+    digest="d" * 64,
     run="r2bbbb",
     step="1",
     requester="ada",
@@ -88,7 +88,7 @@ class Verbs(LedgerQueries):
 
     async def answer(self, answer: Answer) -> None:
         assert answer.approval == WAITS.approval
-        assert not answer.yes or WAITS.binding.startswith(answer.digest)
+        assert not answer.yes or WAITS.digest.startswith(answer.digest)
 
     async def issue_token(self, order: TokenOrder) -> IssuedView:
         return IssuedView(token="the-secret", id="3f9c", expires="2026-11-01T08:00:00+00:00")

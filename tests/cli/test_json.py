@@ -69,6 +69,12 @@ def test_what_a_runtime_did(command: Any, runtime: None, typed: str, said: dict[
     assert (done.code, done.err, done.out.count("\n"), done.json) == (0, "", 1, said)
 
 
+def test_what_a_yes_needs_has_one_name(command: Any, runtime: None) -> None:
+    shown = command("approvals", "show", "a1", "--json").json
+    assert (shown["digest"], "binding" in shown) == ("d" * 64, False)
+    assert f"digest: {'d' * 64}" in command("approvals", "show", "a1").out.splitlines()
+
+
 def test_in_words_it_is_as_it_was(command: Any, runtime: None) -> None:
     others = "it waits for others: 2 people; yes from nobody yet"
     assert command("approvals", "approve", "a1", "d" * 8).out == f"approved: ops.move (a1b2c3)\n{others}\n"

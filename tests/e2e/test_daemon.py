@@ -43,7 +43,7 @@ async def approve_all(site: Any, client: Any, run: str) -> list[str]:
                 "approvals",
                 "approve",
                 waiting.approval,
-                waiting.binding[:8],
+                waiting.digest[:8],
                 "--meaning",
                 "I looked",
                 "--json",
