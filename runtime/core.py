@@ -267,8 +267,10 @@ class Core:
         ]
 
     def _approval(self, entry: Waiting, user: User | None) -> ApprovalView:
+        said = {name: value for name, value in entry.view.items() if name != "binding"}
         return ApprovalView(
-            **entry.view,
+            **said,
+            digest=entry.suspended.binding,
             yes=tuple(sorted(self.approvals.agreed(entry))),
             may_answer=user is None or self.approvals.may_answer(entry, user),
             since=entry.request.time,

@@ -173,8 +173,6 @@ def resume(
 
 def up(settings: Settings) -> int:
     """Keep a runtime up until it is told to stop. Raises Unreachable if one is up on this data folder."""
-    if settings.connect:
-        raise SettingsError("a runtime is started on its own machine", "setting connect", "leave it out")
     if running(settings):
         raise Unreachable("a runtime is up for this data folder", str(settings.socket), "stop it: `bailiwick down`")
     from runtime.actors.supervisor import Supervisor

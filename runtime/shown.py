@@ -18,7 +18,7 @@ def written(view: ApprovalView) -> list[tuple[str, Json]]:
         ("needs", needs(view)),
         ("why", "; ".join(f"{name}: {' '.join(view.why.get(name, '-').split())}" for name in view.policies)),
         ("does", " and ".join(_does(view)) or "a change that stays on this machine and is not marked as irreversible"),
-        ("digest", view.binding),
+        ("digest", view.digest),
         ("arguments", view.arguments),
         ("they come from", "; ".join(map(_origin, view.origins)) or "-"),
         ("labels", view.labels),

@@ -84,7 +84,7 @@ class Watcher:
                 yes, meaning = self.approve == "yes", f"given by --approve {self.approve}"
             if yes is None:
                 continue
-            answer = Answer(approval=waiting.approval, yes=yes, meaning=meaning, digest=waiting.binding)
+            answer = Answer(approval=waiting.approval, yes=yes, meaning=meaning, digest=waiting.digest)
             # Somebody else was faster, or the core died: the next one, if the answer is not on disk, asks again.
             with suppress(SettingsError, Unreachable):
                 await self.client.answer(answer)

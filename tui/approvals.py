@@ -40,7 +40,7 @@ class Confirm(ModalScreen[str | None]):
         )
         with Vertical(id="confirm"):
             yield Static(question, markup=False, id="question")
-            yield Static(f"digest {safe(self._approval.binding)}", markup=False)
+            yield Static(f"digest {safe(self._approval.digest)}", markup=False)
             yield Input(placeholder="what you declare by it (may be empty)", id="meaning")
             yield Static("Enter answers, Esc goes back", markup=False)
 
@@ -112,7 +112,7 @@ class ApprovalScreen(Screen[None]):
 
     async def _send(self, approval: ApprovalView, yes: bool, meaning: str) -> None:
         try:
-            answer = Answer(approval=approval.approval, yes=yes, meaning=meaning, digest=approval.binding)
+            answer = Answer(approval=approval.approval, yes=yes, meaning=meaning, digest=approval.digest)
             await self._feed.answer(answer)
         except BailiwickError as error:
             said = f"not answered: {error}"

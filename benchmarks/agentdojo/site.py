@@ -71,7 +71,7 @@ class Site:
         while not ended.done():
             if self.person:
                 for each in await self.core.waiting():
-                    answer = Answer(approval=each.approval, yes=True, meaning="as asked", digest=each.binding)
+                    answer = Answer(approval=each.approval, yes=True, meaning="as asked", digest=each.digest)
                     await self.core.answer(answer, current_user())
             await asyncio.wait([ended], timeout=0.002)
         await self.core.ledger.flushed()

@@ -11,7 +11,7 @@ from store.records.errors import SettingsError
 app = noun("Agents: who they are and what they may do.")
 
 
-@verb(app, "list")
+@verb(app, "list", on="nothing")
 def list_agents(site: Site, json: AsJson = False) -> None:
     """All agents."""
     del site
@@ -24,7 +24,7 @@ def list_agents(site: Site, json: AsJson = False) -> None:
     table(("AGENT", "VERSION", "DOES"), [(agent.name, agent.version, agent.description) for agent in found])
 
 
-@verb(app, "show")
+@verb(app, "show", on="nothing")
 def show_agent(site: Site, name: Annotated[str, typer.Argument(help="An agent's name.")], json: AsJson = False) -> None:
     """One agent: its prompt template's digest, its schema, its rights."""
     del site

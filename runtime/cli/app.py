@@ -2,8 +2,8 @@
 
 A package adds a verb by an entry point in the group `bailiwick.verbs` that names a function: its parameters become
 arguments and options, as typer reads them, and its docstring the help. The module must be cheap to import. If
-`--data-dir` is given, a parameter `socket` that is not given becomes the socket of that folder's runtime. A verb of
-ours is never replaced by one of another package.
+`--data-dir` is given, a parameter `socket`, which then must not be, becomes the socket of that folder's runtime;
+without that parameter it is refused, as `--connect` always is. A verb of ours is never replaced by another package's.
 """
 
 import inspect
@@ -41,7 +41,7 @@ from runtime.cli import (
 )
 from runtime.cli import whoami as identity
 from runtime.cli.site import Site, noun, verb
-from store.records.errors import BailiwickError
+from store.records.errors import BailiwickError, SettingsError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -124,16 +124,18 @@ def _plugin(found: "EntryPoint") -> Any:
 
     @wraps(function)
     def run(site: Site, **arguments: Any) -> int | None:
-        if site.data_dir is not None and arguments.get("socket", "") is None:
+        if site.data_dir is not None:
+            if arguments["socket"] is not None:
+                raise SettingsError("the socket names the runtime", "flags --data-dir and --socket", "give one")
             arguments["socket"] = site.settings().socket
         result: int | None = function(**arguments)
         return result
 
     first = inspect.Parameter("site", inspect.Parameter.POSITIONAL_ONLY)
-    own = inspect.signature(function, eval_str=True).parameters.values()
-    run.__dict__["__signature__"] = inspect.Signature([first, *own])
+    own = inspect.signature(function, eval_str=True).parameters
+    run.__dict__["__signature__"] = inspect.Signature([first, *own.values()])
     app = noun("")
-    verb(app, found.name)(run)
+    verb(app, found.name, on="folder" if "socket" in own else "nothing")(run)
     return typer.main.get_command(app)
 
 

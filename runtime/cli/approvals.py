@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.page import block, plain, row, show, table
+from runtime.cli.page import block, plain, row, show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
@@ -58,15 +58,15 @@ def show_approval(site: Site, approval: Id, json: AsJson = False) -> None:
 
 
 @verb(app, "approve")
-def approve(site: Site, approval: Id, digest: Digest, meaning: Meaning = "") -> None:
+def approve(site: Site, approval: Id, digest: Digest, meaning: Meaning = "", json: AsJson = False) -> None:
     """Say yes to exactly one call, with exactly these arguments."""
-    wait_for(_answer(site, approval, yes=True, meaning=meaning, digest=digest))
+    wait_for(_answer(site, approval, yes=True, meaning=meaning, digest=digest, json=json))
 
 
 @verb(app, "deny")
-def deny(site: Site, approval: Id, meaning: Meaning = "") -> None:
+def deny(site: Site, approval: Id, meaning: Meaning = "", json: AsJson = False) -> None:
     """Say no; the run ends as denied, whoever has said yes."""
-    wait_for(_answer(site, approval, yes=False, meaning=meaning, digest=""))
+    wait_for(_answer(site, approval, yes=False, meaning=meaning, digest="", json=json))
 
 
 async def _waiting(site: Site, *, payloads: bool) -> "list[ApprovalView]":
@@ -76,7 +76,7 @@ async def _waiting(site: Site, *, payloads: bool) -> "list[ApprovalView]":
         return await c.approvals(payloads)
 
 
-async def _answer(site: Site, approval: str, *, yes: bool, meaning: str, digest: str) -> None:
+async def _answer(site: Site, approval: str, *, yes: bool, meaning: str, digest: str, json: bool) -> None:
     from runtime.cli.backend import client
     from runtime.gateway.messages import Answer
     from runtime.shown import needs
@@ -85,9 +85,10 @@ async def _answer(site: Site, approval: str, *, yes: bool, meaning: str, digest:
         found = _named(await c.approvals(), approval)
         await c.answer(Answer(approval=found.approval, yes=yes, meaning=meaning, digest=digest))
         left = [each for each in await c.approvals() if each.approval == found.approval] if yes else []
-    print(f"{'approved' if yes else 'denied'}: {plain(found.tool)} ({found.approval})")
-    if left:
-        print(plain(f"it waits for others: {needs(left[0])}"))
+    what = {"approval": found.approval, "run": found.run, "tool": found.tool, "yes": yes, "waits": bool(left)}
+    text = f"{'approved' if yes else 'denied'}: {plain(found.tool)} ({found.approval})"
+    others = [plain(f"it waits for others: {needs(each)}") for each in left]
+    told(json, what, "\n".join([text, *others]))
 
 
 def _named(waiting: "list[ApprovalView]", approval: str) -> "ApprovalView":

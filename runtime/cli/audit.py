@@ -69,6 +69,8 @@ def verify(
     from runtime.diagnostics import say
 
     key = _fingerprint(key)
+    if folder:
+        site.on("nothing")
 
     async def ask() -> "VerifyView":
         async with queries(site.settings()) as q:

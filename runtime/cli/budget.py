@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from runtime.cli.page import plain, show, table
+from runtime.cli.page import plain, show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from runtime.gate.amount import NO_LIMIT, UNITS, money, written
 from store.records.errors import SettingsError
@@ -67,6 +67,7 @@ def set_budget(
         str | None,
         typer.Option("--money", metavar="N|none", help="In the site's currency, as in 12.50, or `none`."),
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Set a budget. Needs the role admin. What is below what was used already is a stop, at once."""
     from runtime.cli.backend import budgeting
@@ -85,8 +86,8 @@ def set_budget(
             await b.set_budget(spec)
 
     wait_for(ask())
-    told = ", ".join(written(unit, limit[unit], settings.rates.currency) for unit in UNITS if unit in limit)
-    print(plain(f"{holder} {name}, every {every}: {told}"))
+    limits = ", ".join(written(unit, limit[unit], settings.rates.currency) for unit in UNITS if unit in limit)
+    told(json, spec.model_dump(mode="json"), plain(f"{holder} {name}, every {every}: {limits}"))
 
 
 def costs(

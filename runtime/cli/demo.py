@@ -11,7 +11,7 @@ from runtime.cli.site import AsJson, Site, verb
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the top group."""
-    verb(app, "demo")(demo)
+    verb(app, "demo", on="folder")(demo)
 
 
 def demo(

@@ -11,7 +11,7 @@ from store.records.errors import FAILED, OK
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the top group."""
-    verb(app, "doctor")(doctor)
+    verb(app, "doctor", on="folder")(doctor)
 
 
 def doctor(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.cli.page import block, plain, show, table
+from runtime.cli.page import block, plain, show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
@@ -84,10 +84,11 @@ def revoke(
     site: Site,
     grant: Annotated[str, typer.Argument(help="A grant's id.")],
     reason: Annotated[str, typer.Option("--reason", help="Why, in your own words; it is kept in the ledger.")] = "",
+    json: AsJson = False,
 ) -> None:
     """Let a grant do nothing from now on."""
     _do(site, "revoke_grant", grant, reason)
-    print(f"revoked: {plain(grant)}")
+    told(json, {"revoked": grant}, f"revoked: {plain(grant)}")
 
 
 def _print(view: "GrantView") -> None:

@@ -33,6 +33,7 @@ def init(
     source: From = None,
     backup: Annotated[Path | None, typer.Option("--from", metavar="BACKUP", help="Put back what is missing.")] = None,
     passphrase_file: PassphraseFile = None,
+    json: AsJson = False,
 ) -> None:
     """Make the keystore before the first start, or bring lost keys back from a backup.
 
@@ -65,6 +66,8 @@ def init(
     if (settings.data_dir / DATABASE).exists():
         with writable(settings, lose=bool(backup)):
             pass  # a start, which destroys again what was shredded since the backup
+    if json:
+        show({"site": _site(_keystore(settings)), "restored": backup is not None})
 
 
 @verb(app, "list")
@@ -77,8 +80,7 @@ def list_keys(site: Site, json: AsJson = False) -> None:
     keystore, held = _keystore(settings), _holds(settings)
     records = [record.json() for record in keystore.records.values()]
     if json:
-        where = {"id": keystore.header.id, "source": str(keystore.header.source)}
-        show({"site": where, "keys": records, "holds": [each.model_dump(mode="json") for each in held]})
+        show({"site": _site(keystore), "keys": records, "holds": [each.model_dump(mode="json") for each in held]})
         return
     facts({"site key": keystore.header.id, "source": str(keystore.header.source)})
     columns = ("id", "tenant", "user", "retention", "made")
@@ -138,8 +140,8 @@ def rotate(
             given = passphrase(passphrase_file or settings.passphrase_file, new=True)
             where = KeySite(site_of(settings).folder, given)
         event = ledger.keeper.rotate_site_key(settings.tenant, settings.user.name, source, where).seq
-        key = {"id": ledger.keystore.header.id, "source": str(ledger.keystore.header.source)}
-        told(json, {"rotated": "site", "site": key, "event": event}, f"the site key is renewed (event {event})")
+        renewed = {"rotated": "site", "site": _site(ledger.keystore), "event": event}
+        told(json, renewed, f"the site key is renewed (event {event})")
 
 
 @verb(app, "shred")
@@ -170,8 +172,8 @@ def hold(
     from runtime.diagnostics import say
 
     settings, scope = site.settings(), _scope(tenant, user, None)
-    # Asked before: the reason is content of the tenant itself.
-    known = any(each.tenant == tenant and user in (None, each.user) for each in _owners(settings))
+    # Asked before: the reason is content of the tenant itself. Whose there is elsewhere cannot be seen from here.
+    known = settings.connect or any(each.tenant == tenant and user in (None, each.user) for each in _owners(settings))
 
     async def order() -> int:
         async with keeping(settings) as keeper:
@@ -231,6 +233,11 @@ def _keystore(settings: "Settings") -> "Keystore":
     if not folder.exists():
         raise SettingsError("there are no keys yet", str(folder), "run a task first, or `bailiwick keys init`")
     return Keystore.open(only_ours(folder), site_of(settings))
+
+
+def _site(keystore: "Keystore") -> dict[str, str]:
+    """Which site key it is, and where it comes from."""
+    return {"id": keystore.header.id, "source": str(keystore.header.source)}
 
 
 def _holds(settings: "Settings") -> "list[HoldView]":

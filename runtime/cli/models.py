@@ -26,7 +26,7 @@ def _registry(site: Site) -> "Registry":
     return Registry(site.settings().data_dir / "models")
 
 
-@verb(app, "list")
+@verb(app, "list", on="folder")
 def list_models(site: Site, json: AsJson = False) -> None:
     """All models; a star marks the default of its kind.
 
@@ -87,7 +87,7 @@ def _where(loaded: "ModelView | None") -> tuple[str, str, str]:
     return on_device, f"{loaded.device_bytes // 2**20} MiB", f"{loaded.context} tokens"
 
 
-@verb(app, "add")
+@verb(app, "add", on="folder")
 def add(
     site: Site,
     file: Annotated[Path, typer.Argument(help="A GGUF file.")],
@@ -101,13 +101,13 @@ def add(
     _say(model, "added", json)
 
 
-@verb(app, "use")
+@verb(app, "use", on="folder")
 def use(site: Site, name: Name, json: AsJson = False) -> None:
     """Make a model the default of its kind."""
     _say(_registry(site).use(name), "default", json)
 
 
-@verb(app, "verify")
+@verb(app, "verify", on="folder")
 def verify(
     site: Site,
     name: Annotated[str, typer.Argument(help="A model's name; all models if not given.")] = "",
@@ -119,7 +119,7 @@ def verify(
         _say(registry.verify(each), "ok", json)
 
 
-@verb(app, "remove")
+@verb(app, "remove", on="folder")
 def remove(site: Site, name: Name, json: AsJson = False) -> None:
     """Forget a model; its file stays, unless it is a copy of ours."""
     _say(_registry(site).remove(name), "removed", json)

@@ -24,7 +24,7 @@ Tools = Annotated[
 ]
 
 
-@verb(app, "check")
+@verb(app, "check", on="nothing")
 def check(site: Site, source: Source = "", json: AsJson = False) -> int:
     """Every policy of a set and every problem in it; exit code 2 if it cannot be loaded."""
     from dataclasses import asdict
@@ -46,7 +46,7 @@ def check(site: Site, source: Source = "", json: AsJson = False) -> int:
     return USAGE if problems else OK
 
 
-@verb(app, "test")
+@verb(app, "test", on="nothing")
 def run_tests(site: Site, source: Source = "", tools: Tools = None, json: AsJson = False) -> int:
     """Run a set's own tests: the files *.test.toml and *.test.json beside the policies; exit code 2 if one fails."""
     from dataclasses import asdict
@@ -77,7 +77,7 @@ def run_tests(site: Site, source: Source = "", tools: Tools = None, json: AsJson
     return USAGE if failed else OK
 
 
-@verb(app, "diff")
+@verb(app, "diff", on="nothing")
 def diff(
     site: Site,
     old: Annotated[str, typer.Argument(help="A shipped set, a folder or a file.")],

@@ -62,7 +62,7 @@ def explain(
         return _past(site.settings(), what, step, json)
     if unknown := [each for each in role or () if each not in ROLES]:
         raise SettingsError(f"no role is called {unknown[0][:40]!r}", "--role", f"there are {', '.join(ROLES)}")
-    settings = site.settings(tools=tools or None, policy=policy or None)
+    settings = site.on("nothing").settings(tools=tools or None, policy=policy or None)
     if call is not None:
         _hypothetical(settings, _sheet(call), bool(tools), json)
         return OK

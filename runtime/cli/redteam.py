@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the top group."""
-    verb(app, "redteam")(redteam)
+    verb(app, "redteam", on="nothing")(redteam)
 
 
 def redteam(

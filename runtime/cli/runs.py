@@ -160,9 +160,13 @@ def fork(
     run: Run,
     step: Annotated[str, typer.Argument(help="The first step to be taken anew.")],
     again: Annotated[bool, typer.Option("--again", help="Even if it repeats what the run has begun since.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Begin a run that has done what another had before a step; what it commits needs approvals of its own."""
     made = _do(site, "fork", run, step, again)
+    if json:
+        show(made.model_dump(mode="json"))
+        return
     for path, tool in made.effects:
         print(f"done before, not repeated: {plain(tool)} (step {plain(path)})")
     for path, tool in made.again:

@@ -10,7 +10,7 @@ from runtime.cli.flags import Model, Policy, RequireGpu, Tools, Workflows, given
 from runtime.cli.metrics import exposition
 from runtime.cli.page import facts, row, show
 from runtime.cli.site import AsJson, Site, verb, wait_for
-from store.records.errors import Timeout
+from store.records.errors import SettingsError, Timeout
 
 if TYPE_CHECKING:
     from runtime.gateway.messages import ModelView, StatusView
@@ -47,10 +47,10 @@ def up(
     from runtime import embedded
 
     typed = given(tools=tools, workflows=workflows, policy=policy, model=model, require_gpu=require_gpu)
-    return embedded.up(site.settings(**typed))
+    return embedded.up(site.own(**typed))
 
 
-def down(site: Site) -> None:
+def down(site: Site, json: AsJson = False) -> None:
     """Stop the runtime, and wait until it has.
 
     Open runs go on at the next start. Of one elsewhere, only that it is told to is waited for.
@@ -66,8 +66,14 @@ def down(site: Site) -> None:
         return daemon
 
     daemon = wait_for(ask())
-    if daemon is None:
-        return
+    if daemon is not None:
+        _await_end(daemon)
+    if json:
+        show({"told": True, "ended": daemon is not None})
+
+
+def _await_end(daemon: int) -> None:
+    """Return once the process of a pidfd, which is closed, has ended. Raises Timeout."""
     try:
         # A pidfd can be read once its process has ended (pidfd_open(2)); only then is the data folder free again.
         if not select.select([daemon], [], [], STOP_S)[0]:
@@ -85,6 +91,8 @@ def status(
 
     Exit code 3 if none is up.
     """
+    if json and metrics:
+        raise SettingsError("counters for Prometheus are no JSON", "flags --json and --metrics", "give one")
     from runtime.cli.backend import client
     from runtime.diagnostics import say
     from runtime.fallback import warn

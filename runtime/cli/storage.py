@@ -77,7 +77,7 @@ def backup(
     """
     from runtime.cli.backend import storing
 
-    settings = site.settings()
+    settings = site.own() if with_keys else site.settings()  # no key of another machine leaves it
     if passphrase_file and not with_keys:
         raise SettingsError("a passphrase is for keys", do="add --with-keys, or leave out --passphrase-file")
     path = folder.absolute()

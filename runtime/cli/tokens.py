@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.cli.page import show, table
+from runtime.cli.page import show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
@@ -31,6 +31,7 @@ def issue(
         typer.Option(metavar="ROLES", help="With commas; else all they have."),
     ] = None,
     to: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file, for you only; else stdout.")] = None,
+    json: AsJson = False,
 ) -> None:
     """Make a token, as an admin."""
     from runtime.cli.backend import client
@@ -46,7 +47,8 @@ def issue(
             return await c.issue_token(order)
 
     if to is None:
-        print(wait_for(ask()).token)
+        issued = wait_for(ask())
+        told(json, {**issued.model_dump(mode="json"), "user": user}, issued.token)
         return
     with new_file(to) as file:
         try:
@@ -55,7 +57,8 @@ def issue(
             to.unlink()
             raise
         file.write(f"{issued.token}\n")
-    print(f"token {issued.id} for {user}, good until {issued.expires}, is in {to}")
+    made = {**issued.model_dump(mode="json", exclude={"token"}), "user": user, "file": str(to.absolute())}
+    told(json, made, f"token {issued.id} for {user}, good until {issued.expires}, is in {to}")
 
 
 @verb(app, "list")
@@ -79,7 +82,11 @@ def list_tokens(site: Site, json: AsJson = False) -> None:
 
 
 @verb(app, "revoke")
-def revoke(site: Site, token: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.")]) -> None:
+def revoke(
+    site: Site,
+    token: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.")],
+    json: AsJson = False,
+) -> None:
     """End a token at once."""
     from runtime.cli.backend import client
 
@@ -87,7 +94,8 @@ def revoke(site: Site, token: Annotated[str, typer.Argument(metavar="ID", help="
         async with client(site.settings()) as c:
             return await c.revoke_token(token)
 
-    print(f"revoked: {wait_for(ask())}")
+    id = wait_for(ask())
+    told(json, {"revoked": id}, f"revoked: {id}")
 
 
 def seconds(text: str) -> int:

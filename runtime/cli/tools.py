@@ -21,7 +21,7 @@ app = noun("Tools: what the tool servers offer.")
 Files = Annotated[list[Path] | None, typer.Option("--tools", metavar="FILE", help="A tools file; may be repeated.")]
 
 
-@verb(app, "list")
+@verb(app, "list", on="nothing")
 def list_tools(site: Site, tools: Files = None, json: AsJson = False) -> None:
     """All tools, with what each may do to the world."""
     found = _records(site, tools)
@@ -42,7 +42,7 @@ def list_tools(site: Site, tools: Files = None, json: AsJson = False) -> None:
     table(("TOOL", "EFFECT", "LEAVES", "FINAL", "OWNER", "DESCRIPTION"), rows)
 
 
-@verb(app, "show")
+@verb(app, "show", on="nothing")
 def show_tool(
     site: Site,
     name: Annotated[str, typer.Argument(help="A tool's name, as in ops.read_logs.")],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from runtime.cli.dossier import print_dossier
-from runtime.cli.page import plain, show, table
+from runtime.cli.page import plain, show, table, told
 from runtime.cli.site import AsJson, Site, noun, verb, wait_for
 from store.records.errors import SettingsError
 
@@ -23,7 +23,7 @@ Files = Annotated[list[Path] | None, typer.Option("--file", metavar="FILE", help
 Tools = Annotated[list[Path] | None, typer.Option("--tools", metavar="FILE", help="A tools file; may be repeated.")]
 
 
-@verb(app, "list")
+@verb(app, "list", on="nothing")
 def list_workflows(site: Site, file: Files = None, json: AsJson = False) -> None:
     """All workflows of the settings."""
     found = _all(site, file)
@@ -34,7 +34,7 @@ def list_workflows(site: Site, file: Files = None, json: AsJson = False) -> None
     table(("WORKFLOW", "VERSION", "FALLBACK", "DESCRIPTION"), rows)
 
 
-@verb(app, "show")
+@verb(app, "show", on="folder")
 def show_workflow(
     site: Site,
     name: Annotated[str, typer.Argument(help="A workflow's name.")],
@@ -58,17 +58,19 @@ def show_workflow(
         print_dossier(page)
 
 
-@verb(app, "new")
-def new(site: Site, file: Annotated[Path, typer.Argument(help="Where to write it; must not exist.")]) -> None:
+@verb(app, "new", on="nothing")
+def new(
+    site: Site, file: Annotated[Path, typer.Argument(help="Where to write it; must not exist.")], json: AsJson = False
+) -> None:
     """Write a workflow to start from, with its test next to it."""
     del site
     from runtime.workflows.new import write
 
-    for path in write(file):
-        print(plain(path))
+    files = write(file)
+    told(json, {"files": [str(path.absolute()) for path in files]}, "\n".join(map(plain, files)))
 
 
-@verb(app, "check")
+@verb(app, "check", on="nothing")
 def check(site: Site, file: Annotated[Path, typer.Argument(help="A workflow file.")], json: AsJson = False) -> None:
     """Import a workflow file as the runtime would, and say what it declares."""
     del site

@@ -17,7 +17,8 @@ UNDOES = "undoes"
 
 
 def shown(suspended: Suspended, judge: Judge, records: Mapping[str, ToolRecord]) -> dict[str, Any]:
-    """The request for an approval of a call, as plain JSON. `digest` of its bound part is the binding."""
+    """The request for an approval of a call, as plain JSON. `digest` of its bound part is the binding; who is
+    asked gets to see it as `digest`."""
     call = suspended.call
     record = call.record
     return {

@@ -89,8 +89,8 @@ class Compensation(Wire):
 
 
 class ApprovalView(Wire):
-    """A call that waits for people, whole, never cut: first all that their yes binds to, of which `binding` is the
-    digest, then what there is to know besides.
+    """A call that waits for people, whole, never cut: first all that their yes binds to, and the `digest` of that,
+    by which a yes names it; then what there is to know besides.
 
     `plan` has digest and step of the frozen plan that the call is placed in, and is empty if there is none. `why` has
     the words of each policy that asks for a person, `approvers` of whom are needed, with `distinct` not who asked;
@@ -113,7 +113,7 @@ class ApprovalView(Wire):
     reviewed: bool = False
     key: str = ""
     plan: dict[str, str] = {}
-    binding: str
+    digest: str
     approval: str
     run: str
     step: str
@@ -135,11 +135,11 @@ class ApprovalView(Wire):
 
     def withhold(self) -> "ApprovalView":
         """The view without what was to be executed, and without the digest of it, which a yes needs."""
-        return self.model_copy(update={"arguments": {}, "compensation": None, "binding": "", "withheld": True})
+        return self.model_copy(update={"arguments": {}, "compensation": None, "digest": "", "withheld": True})
 
     def whole(self, other: "ApprovalView") -> "ApprovalView":
         """The view with what it withholds, from another one of the same request."""
-        left_out = ("arguments", "compensation", "binding", "withheld")
+        left_out = ("arguments", "compensation", "digest", "withheld")
         return self.model_copy(update={name: getattr(other, name) for name in left_out})
 
 

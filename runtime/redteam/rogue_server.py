@@ -58,7 +58,7 @@ def _approved(folder: Path) -> str:
             return greeting
         waiting = _asked(lines, 1, "approvals", {"payloads": True})
         for each in waiting.get("result") or ():
-            given = {"approval": each["approval"], "yes": True, "digest": each["binding"], "meaning": "fine"}
+            given = {"approval": each["approval"], "yes": True, "digest": each["digest"], "meaning": "fine"}
             return json.dumps(_asked(lines, 2, "answer", {"answer": given}))
     return ""
 

@@ -4,8 +4,9 @@ Its models are said to be the default ones, of which the one for chat did not ge
 
     holder.py DATA_DIR [POLICY]
 
-With POLICY, a folder, it has policies in force that can be exchanged; who asks is admin and sole user. Ends when its
-standard input does.
+With POLICY, a folder, it has policies in force that can be exchanged; who asks is admin and sole user. One approval
+waits, for two people, and what is told of tokens, grants and forks is always the same. Ends when its standard
+input does.
 """
 
 import asyncio
@@ -18,7 +19,17 @@ from typing import Any
 
 from models.registry import Registry
 from runtime.gate.inventory import Inventory
-from runtime.gateway.messages import ModelView, PolicyChangeView, QueueView, StatusView
+from runtime.gateway.messages import (
+    Answer,
+    ApprovalView,
+    ForkView,
+    IssuedView,
+    ModelView,
+    PolicyChangeView,
+    QueueView,
+    StatusView,
+    TokenOrder,
+)
 from runtime.gateway.server import Gateway
 from runtime.identity import user_of_uid
 from runtime.keeping import Keeping
@@ -31,6 +42,20 @@ from store.keys.memos import MEMORY
 from store.ledger.ledger import Ledger
 from store.memory.upkeep import Upkeep
 from store.records.identity import User
+
+WAITS = ApprovalView(
+    approval="a1b2c3",
+    tool="ops.move",
+    arguments={"to": "b"},
+    policies=("approval:move",),
+    labels={},
+    digest="d" * 64,
+    run="r2bbbb",
+    step="1",
+    requester="ada",
+    approvers=2,
+    since="2026-11-01T00:00:00+00:00",
+)
 
 
 class Verbs(LedgerQueries):
@@ -57,6 +82,25 @@ class Verbs(LedgerQueries):
     async def approve_policy(self, digest: str, meaning: str = "") -> PolicyChangeView:
         assert self._policing
         return await self._policing.approve(digest, meaning, self._user, self._user.name)
+
+    async def approvals(self, payloads: bool = False) -> list[ApprovalView]:
+        return [WAITS if payloads else WAITS.withhold()]
+
+    async def answer(self, answer: Answer) -> None:
+        assert answer.approval == WAITS.approval
+        assert not answer.yes or WAITS.digest.startswith(answer.digest)
+
+    async def issue_token(self, order: TokenOrder) -> IssuedView:
+        return IssuedView(token="the-secret", id="3f9c", expires="2026-11-01T08:00:00+00:00")
+
+    async def revoke_token(self, id: str) -> str:
+        return f"{id}9c"
+
+    async def revoke_grant(self, id: str, reason: str = "") -> None:
+        assert (id, reason) == ("g1", "over")
+
+    async def fork(self, run: str, step: str, again: bool = False) -> ForkView:
+        return ForkView(run="r3cccc", effects=(("1", "ops.move"),))
 
     async def queues(self) -> list[QueueView]:
         """Nobody is in the only one."""

@@ -241,7 +241,7 @@ class Life:
         waiting = await self.core.waiting()
         for each in waiting:
             await self.core.answer(
-                Answer(approval=each.approval, yes=yes, meaning="seen", digest=each.binding), self.user
+                Answer(approval=each.approval, yes=yes, meaning="seen", digest=each.digest), self.user
             )
         return len(waiting)
 

@@ -141,7 +141,7 @@ async def test_asked_in_one_life_answered_in_the_next(live: Any, site: Any) -> N
         await life.core.resume(run)
         await life.until_waiting()
         (after,) = await life.core.waiting()
-        assert (after.approval, after.binding) == (before.approval, before.binding)
+        assert (after.approval, after.digest) == (before.approval, before.digest)
         (asked, _), *_ = life.events(run, Kind.APPROVAL_REQUESTED)
         assert datetime.fromisoformat(after.since) == datetime.fromisoformat(asked.time)
         assert (await life.finish(run, answer=True)).status == "completed"
@@ -203,7 +203,7 @@ async def test_of_two_answers_the_first_counts_and_the_second_is_refused(live: A
         await life.until_waiting()
         (entry,) = await life.core.waiting()
         both = [
-            life.core.answer(Answer(approval=entry.approval, yes=yes, digest=entry.binding), life.user)
+            life.core.answer(Answer(approval=entry.approval, yes=yes, digest=entry.digest), life.user)
             for yes in (False, True)
         ]
         first, second = await asyncio.gather(*both, return_exceptions=True)
@@ -212,7 +212,7 @@ async def test_of_two_answers_the_first_counts_and_the_second_is_refused(live: A
         assert (await life.finish(run)).status == "denied"
         assert len(life.events(run, Kind.APPROVAL_ANSWERED)) == 1
         with pytest.raises(SettingsError, match="no such approval is waiting"):
-            await life.core.answer(Answer(approval=entry.approval, yes=True, digest=entry.binding), life.user)
+            await life.core.answer(Answer(approval=entry.approval, yes=True, digest=entry.digest), life.user)
 
 
 async def test_an_answer_counts_even_if_whoever_gave_it_hangs_up(live: Any, site: Any) -> None:
@@ -221,7 +221,7 @@ async def test_an_answer_counts_even_if_whoever_gave_it_hangs_up(live: Any, site
         await life.until_waiting()
         (entry,) = await life.core.waiting()
         answering = asyncio.ensure_future(
-            life.core.answer(Answer(approval=entry.approval, yes=True, digest=entry.binding), life.user)
+            life.core.answer(Answer(approval=entry.approval, yes=True, digest=entry.digest), life.user)
         )
         await asyncio.sleep(0)
         answering.cancel()
@@ -236,6 +236,6 @@ async def test_only_an_approver_may_answer(live: Any) -> None:
         (entry,) = await life.core.waiting()
         with pytest.raises(Denied, match="may not answer"):
             await life.core.answer(
-                Answer(approval=entry.approval, yes=True, digest=entry.binding), User("eve", 1, "local", "x")
+                Answer(approval=entry.approval, yes=True, digest=entry.digest), User("eve", 1, "local", "x")
             )
         assert len(await life.core.waiting()) == 1

@@ -272,7 +272,7 @@ async def test_an_approval_is_shown_to_its_own_tenant(live: Any) -> None:
         assert await verbs(life, auditor).approvals() == []
         other = verbs(life, replace(ours, name="bob"))
         (looked,) = await other.approvals()
-        assert (looked.arguments, looked.binding, looked.withheld) == ({}, "", True)
+        assert (looked.arguments, looked.digest, looked.withheld) == ({}, "", True)
         assert [each.arguments for each in await verbs(life, ours).approvals()] == [{"service": "orders"}]
         await life.core.ledger.flushed()
         assert life.core.ledger.events(kinds=[Kind.AUDIT_READ]) == []
@@ -346,7 +346,7 @@ async def test_who_ends_a_halt_is_told_of_the_runs_of_their_own_tenant(live: Any
             await asyncio.sleep(0.005)
         for run, approver in zip(runs, people[1::2], strict=True):
             [approval] = [each for each in await core.waiting() if each.run == run]
-            await core.answer(Answer(approval=approval.approval, yes=True, digest=approval.binding), approver)
+            await core.answer(Answer(approval=approval.approval, yes=True, digest=approval.digest), approver)
             await life.finish(run)
         assert {(await core.run(run)).status for run in runs} == {"parked"}
         assert await core.release(people[1], "") == runs[:1]

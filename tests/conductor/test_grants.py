@@ -197,7 +197,7 @@ async def test_a_revoked_grant_lets_nothing_through_that_it_had_said_yes_to(serv
         await life.core.revoke_grant(grant.id, "", BOB)
         life.core.approvals.gate.people.knows = lambda name, _: name in ("bob", "carl")
         carl = replace(BOB, name="carl")
-        await life.core.answer(Answer(approval=view.approval, yes=True, digest=view.binding), carl)
+        await life.core.answer(Answer(approval=view.approval, yes=True, digest=view.digest), carl)
         assert (await life.finish(run)).status == "denied"
     assert site.effects() == []
 

@@ -112,14 +112,14 @@ async def carry_out(life: Any, world: World, step: tuple[Any, ...]) -> None:
             await life.core.submit(Submission(task="a task", workflow=f"move_{what}"), PEOPLE["ann"])
         case ("answer", who, yes, right):
             for view in (await life.core.waiting())[:1]:
-                digest = view.binding[:8] if right else "0" * 8
+                digest = view.digest[:8] if right else "0" * 8
                 answer = Answer(approval=view.approval, yes=yes, digest=digest)
                 with contextlib.suppress(BailiwickError):
                     await life.core.answer(answer, PEOPLE[who])
                     if not yes:
-                        world.refused.add(view.binding)
+                        world.refused.add(view.digest)
                     elif right:  # a yes by another digest is nobody's word, even if it were taken
-                        world.said.setdefault(view.binding, set()).add(who)
+                        world.said.setdefault(view.digest, set()).add(who)
         case ("grant", who, what, times):
             until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
             spec = GrantSpec(tool="ops.move", arguments={"what": (what,), "to": ("b",)}, until=until, times=times)

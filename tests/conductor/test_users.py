@@ -70,7 +70,7 @@ async def begun(life: Any, name: str = "ann") -> str:
 
 def yes(wait: Any) -> Answer:
     """A yes to what waits, as it was shown."""
-    return Answer(approval=wait.approval, yes=True, digest=wait.binding)
+    return Answer(approval=wait.approval, yes=True, digest=wait.digest)
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -39,9 +39,16 @@ async def approve_all(site: Any, client: Any, run: str) -> list[str]:
             shown = await asyncio.to_thread(site.run, "approvals", "show", waiting.approval[:8], "--json")
             assert shown.json["arguments"] == waiting.arguments
             done = await asyncio.to_thread(
-                site.run, "approvals", "approve", waiting.approval, waiting.binding[:8], "--meaning", "I looked"
+                site.run,
+                "approvals",
+                "approve",
+                waiting.approval,
+                waiting.digest[:8],
+                "--meaning",
+                "I looked",
+                "--json",
             )
-            assert done.code == 0, done.err
+            assert (done.code, done.json["waits"]) == (0, False), done.err
             approved.append(waiting.tool)
     return approved
 

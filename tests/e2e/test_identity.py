@@ -41,8 +41,8 @@ async def test_tokens_over_tcp_from_their_issue_to_their_end(sites: Callable[[],
         me = site.run("whoami", "--json").json  # the owner, whom the directory does not name
         assert (me["uid"], me["mode"], me["source"]) == (os.getuid(), "personal", SYSTEM)
         for name, file in files.items():
-            done = site.run("tokens", "issue", name, "--expires", "8h", "--to", str(file))
-            assert done.code == 0, done.err
+            done = site.run("tokens", "issue", name, "--expires", "8h", "--to", str(file), "--json")
+            assert (done.code, done.json["file"]) == (0, str(file)), done.err
             assert file.stat().st_mode & 0o777 == 0o600
             assert file.read_text().strip() not in done.out
         who = over_tcp("ann", "whoami", "--json").json
@@ -57,7 +57,7 @@ async def test_tokens_over_tcp_from_their_issue_to_their_end(sites: Callable[[],
 
         [paul, ann] = site.run("tokens", "list", "--json").json
         assert (ann["user"], ann["by"], ann["state"]) == ("ann", me["name"], "valid")
-        assert site.run("tokens", "revoke", ann["id"][:8]).out == f"revoked: {ann['id']}\n"
+        assert site.run("tokens", "revoke", ann["id"][:8], "--json").json == {"revoked": ann["id"]}
         refused = over_tcp("ann", "whoami")
         assert (refused.code, "the token was revoked" in refused.err) == (5, True)
         people.write_text(PEOPLE.replace('[users.paul]\ngroups = ["audit"]\n', ""))
@@ -65,7 +65,8 @@ async def test_tokens_over_tcp_from_their_issue_to_their_end(sites: Callable[[],
         assert (refused.code, "does not know the user 'paul'" in refused.err) == (5, True)
         people.write_text(PEOPLE)
         assert over_tcp("paul", "whoami").code == 0
-        assert site.run("down").code == 0
+        assert over_tcp("paul", "down", "--json").code == 5
+        assert site.run("down", "--json").json == {"told": True, "ended": True}
     assert daemon.wait().code == 0
 
     daemon = site.start("up", BAILIWICK_LISTEN=there)  # the book of tokens is the log

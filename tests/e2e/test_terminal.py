@@ -48,7 +48,7 @@ async def test_an_answer_from_elsewhere_ends_the_question_and_needs_no_key(sites
     elsewhere = ("--data-dir", str(site.data / "demo"))
     [waiting] = site.run("approvals", "list", "--json", *elsewhere).json
     done = site.run(
-        "approvals", "approve", waiting["approval"], waiting["binding"][:8], "--meaning", "I looked", *elsewhere
+        "approvals", "approve", waiting["approval"], waiting["digest"][:8], "--meaning", "I looked", *elsewhere
     )
     assert done.code == 0, done.err
     await demo.shows("\nanswered elsewhere\n")

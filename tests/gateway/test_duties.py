@@ -82,7 +82,7 @@ class Office:
 
     async def says(self, uid: int, waits: dict[str, Any], yes: bool = True) -> str:
         """What the gateway says to a user's answer: nothing, if it is taken."""
-        said = {"approval": waits["approval"], "yes": yes, "meaning": "seen", "digest": waits["binding"][:8]}
+        said = {"approval": waits["approval"], "yes": yes, "meaning": "seen", "digest": waits["digest"][:8]}
         answer = await self.ask(uid, "answer", answer=said)
         return answer["error"]["what"] if "error" in answer else ""
 
@@ -164,7 +164,7 @@ if ROOT:
     async def test_the_service_itself_has_no_word(office: Office) -> None:
         _, waits = await office.wants(ANN, "by the service")
         for uid in (KEEPER, 0):
-            said = {"approval": waits["approval"], "yes": True, "digest": waits["binding"][:8]}
+            said = {"approval": waits["approval"], "yes": True, "digest": waits["digest"][:8]}
             assert (await office.ask(uid, "answer", answer=said))["error"]["kind"] == "Denied"
         await office.says(BOB, waits, yes=False)
         assert "by the service" not in office.world()

@@ -14,7 +14,7 @@ def approval(name, **fields):
         "arguments": {"service": "orders", "note": "line one\nline two"},
         "requester": "ann",
         "policies": ("approval:rollback",),
-        "binding": f"digest-of-{name}",
+        "digest": f"digest-of-{name}",
         "labels": {"integrity": "untrusted"},
         "since": "2026-11-01T10:00:00Z",
     }
