@@ -4,12 +4,13 @@ A notice holds names and numbers: no arguments, no text of a task, a model or a 
 """
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from store.records.address import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,8 @@ class NotifyBy(BaseModel):
         if is_loopback(host):
             return ""
         if host not in self.hosts:
-            return f"the webhook is on another machine, which `hosts` does not name: {host}"
+            return f"the webhook may be on another machine, which `hosts` does not name (127.0.0.1 is this one): {host}"
         return "" if parts.scheme == "https" else "a webhook on another machine must be https"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _wrong(what: str) -> PydanticCustomError:

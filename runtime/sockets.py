@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from runtime.probe import Access, access
+from store.records.address import is_loopback
 
 LAB = ["-I", "-m", "tools.opslab.supervisor"]
 """How the demo starts its lab."""
@@ -34,7 +35,7 @@ class Listener:
     @property
     def loopback(self) -> bool:
         """True if nobody on another machine can reach it."""
-        return self.kind == "unix" or self.address.startswith(("127.", "[::1]"))
+        return self.kind == "unix" or is_loopback(self.address.rpartition(":")[0].strip("[]"))
 
 
 def listeners(root: int) -> list[Listener]:

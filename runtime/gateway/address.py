@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runtime.gateway.loopback import is_loopback, require_trusted
+from runtime.gateway.loopback import require_trusted
 from runtime.gateway.peer import credentials
 from runtime.gateway.tcp import endpoint
 from runtime.gateway.wire import encode
 from store.keys.files import read_private
+from store.records.address import is_loopback
 from store.records.errors import Denied, SettingsError, Unreachable
 
 CONNECT_S = 10.0

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.gateway.peer import ancestry, require_outsider
+from store.records.address import is_loopback, parsed
 from store.records.errors import Denied
 
 LISTENING = "0A"
@@ -31,14 +32,6 @@ class Row:
     state: str
     uid: int
     inode: int
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this is the address of the machine itself, written as a number: a name may come to mean another."""
-    try:
-        return _address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def admit(connection: socket.socket, hosts: Set[int]) -> None:
@@ -87,15 +80,9 @@ def _rows(family: int) -> Iterator[Row]:
             yield Row(fields[1], fields[2], fields[3], int(fields[7]), int(fields[9]))
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address; one of IPv4 in the clothes of IPv6 is what it is. Raises ValueError."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address
-
-
 def _texts(endpoint: Endpoint) -> set[str]:
     """An address and port as any table of the kernel's writes them."""
-    address = _address(endpoint[0])
+    address = parsed(endpoint[0])
     forms = {str(address)} | ({f"::ffff:{address}"} if address.version == 4 else set())
     return {_text((each, endpoint[1])) for each in forms}
 

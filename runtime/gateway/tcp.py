@@ -9,8 +9,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.gateway.loopback import is_loopback
 from store.keys.files import read_private
+from store.records.address import is_loopback
 from store.records.errors import SettingsError
 
 

@@ -9,11 +9,11 @@ import os
 import stat
 from contextlib import closing
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from store.records.address import is_loopback
 from store.records.canonical import Json, canonical
 from store.records.errors import SettingsError, Unreachable
 
@@ -57,9 +57,10 @@ class Collector:
             raise SettingsError("the endpoint is no URL of http or https", repr(url)[1:-1], _EXAMPLE)
         if parts.username is not None or parts.query or parts.fragment:
             raise SettingsError("an endpoint has no password, query or fragment", host, _EXAMPLE)
-        if not _here(host):
+        if not is_loopback(host):
             if not remote:
-                raise SettingsError("the endpoint is on another machine", host, "allow that with otlp_remote = true")
+                do = "write this one as 127.0.0.1, or allow another with otlp_remote = true"
+                raise SettingsError("the endpoint may be on another machine", host, do)
             if parts.scheme != "https":
                 raise SettingsError("an endpoint on another machine must be https", host, "give an https URL")
         return cls(parts.scheme == "https", host, port, PATH if parts.path in ("", "/") else parts.path)
@@ -121,14 +122,6 @@ class TraceFile:
 
 
 _EXAMPLE = "give one like http://127.0.0.1:4318"
-
-
-def _here(host: str) -> bool:
-    """Whether a host is this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _rejected(answer: bytes) -> int:

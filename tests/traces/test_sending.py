@@ -125,7 +125,7 @@ def test_what_a_collector_rejects_did_not_get_there(receiver: Receiver) -> None:
 
 
 def test_certificates_are_verified(receiver: Receiver) -> None:
-    connection = Collector.parse("https://localhost", remote=False)._connection()
+    connection = Collector.parse("https://127.0.0.1", remote=False)._connection()
     assert connection._context.check_hostname  # type: ignore[attr-defined]
     assert connection._context.verify_mode.name == "CERT_REQUIRED"  # type: ignore[attr-defined]
     with pytest.raises(Unreachable):
@@ -147,6 +147,7 @@ def test_certificates_are_verified(receiver: Receiver) -> None:
         ("http://10.0.0.1:4318", False, "another machine"),
         ("https://collector.example", False, "otlp_remote"),
         ("http://localhost.example", False, "another machine"),
+        ("https://localhost", False, "write this one as 127.0.0.1"),
         ("http://collector.example", True, "must be https"),
     ],
 )
@@ -157,7 +158,7 @@ def test_endpoints_that_may_not_be_used(url: str, remote: bool, why: str) -> Non
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:4318", "https://localhost", "http://[::1]:4318/"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4318", "https://127.0.0.1", "http://[::1]:4318/"])
 def test_endpoints_on_this_machine(url: str) -> None:
     assert Collector.parse(url, remote=False).path == "/v1/traces"
 
