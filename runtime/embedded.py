@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from runtime.cli.backend import is_up
@@ -142,7 +141,9 @@ def run(
 
     `flags` names those of the command line that concern the runtime: one that is up already cannot follow them.
     """
-    submission = _submission(task, workflow, tuple(map(_text, attach)), seed, queue)
+    submission = Submission.of(
+        task=task, workflow=workflow, attachments=tuple(map(_text, attach)), seed=seed, queue=queue
+    )
     _only_without_daemon(settings, flags)
 
     async def see_through() -> list[RunView]:
@@ -198,14 +199,6 @@ def _only_without_daemon(settings: Settings, flags: Sequence[str]) -> None:
             str(settings.socket),
             "leave it out, or stop the daemon: `bailiwick down`",
         )
-
-
-def _submission(task: str, workflow: str, attachments: tuple[str, ...], seed: int, queue: str) -> Submission:
-    try:
-        return Submission(task=task, workflow=workflow, attachments=attachments, seed=seed, queue=queue)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        raise SettingsError(f"the {problem['loc'][0]} is not usable: {problem['msg'].lower()}") from None
 
 
 def _report(views: list[RunView], as_json: bool) -> int:

@@ -40,6 +40,7 @@ from runtime.settings_files import SettingsFile, project_file, user_file
 from runtime.traces.sinks import Collector, Sink, TraceFile
 from store.records.errors import SettingsError
 from store.records.identity import ROLES, User
+from store.records.problems import problem
 
 if TYPE_CHECKING:
     from runtime.gateway.address import Address
@@ -287,14 +288,12 @@ class Settings(BaseSettings):
 
 def _explain(error: ValidationError, flags: dict[str, Any], files: tuple[SettingsFile, ...]) -> SettingsError:
     """The first problem as one line: which setting, where it was set, what is allowed."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    name = str(problem["loc"][0]) if problem["loc"] else "?"
-    within = ".".join(map(str, problem["loc"])) or name
+    within, said = problem(error)
+    name = within.partition(".")[0]
     if name in flags:
         place = f"flag --{name.replace('_', '-')}"
     elif os.environ.get(PREFIX + name.upper()):
         place = f"environment, {PREFIX}{name.upper()}"
     else:
         place = next((str(file.path) for file in files if name in file.values), "default")
-    said = problem["msg"][:1].lower() + problem["msg"][1:]
-    return SettingsError(f"the setting {within!r} is wrong: {said}", place, "correct it there")
+    return SettingsError(f"the setting {within or '?'!r} is wrong: {said}", place, "correct it there")

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from store.records.errors import SettingsError
+from store.records.problems import problems
 from tools.record import Effect, OutputLabel
 
 NAME = r"^[a-z][a-z0-9_]*$"
@@ -126,7 +127,9 @@ def load(path: Path, values: Mapping[str, str] | None = None) -> Catalog:
     try:
         catalog = Catalog.model_validate(document)
     except ValidationError as error:
-        raise SettingsError(f"the tools file is not usable: {_first(error)}", str(path), "correct it") from None
+        raise SettingsError(
+            f"the tools file is not usable: {problems(error, 'the file')}", str(path), "correct it"
+        ) from None
     return Catalog(server={name: _filled(server, known, path) for name, server in catalog.server.items()})
 
 
@@ -142,12 +145,6 @@ def _read(path: Path) -> object:
         return tomllib.loads(data.decode())
     except ValueError as error:
         raise SettingsError(f"the tools file is not TOML: {error}", str(path), "correct it") from None
-
-
-def _first(error: ValidationError) -> str:
-    """The first problem in one line. It names the place, never the value found there: it may be a secret."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _filled(server: Server, known: Mapping[str, str], path: Path) -> Server:

@@ -15,6 +15,7 @@ from pydantic_core import ArgsKwargs, to_jsonable_python
 
 from store.records.canonical import Json
 from store.records.errors import SettingsError, Timeout, ToolFailed
+from store.records.problems import problems
 from tools.record import ToolRecord
 from tools.results import BadResult, checked
 from tools.toolset import Outcome, Toolset
@@ -66,9 +67,7 @@ class FunctionToolset(Toolset):
                 input_schema=without(schema, key),
             )
         except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"]))
-            raise SettingsError(f"cannot make a tool of the function: {where}: {problem['msg']}", name) from None
+            raise SettingsError(f"cannot make a tool of the function: {problems(error)}", name) from None
 
     async def open(self) -> None:
         """Start the threads that functions run in."""

@@ -4,9 +4,6 @@ When they are driven and stopped is for the conductor to say.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-from pydantic import ValidationError
 
 from runtime.conductor.done import Done
 from runtime.conductor.scope import Scope
@@ -38,7 +35,7 @@ def runs_above(run: str) -> Iterator[str]:
 def begun_with(parent: Scope, workflow: str, task: str, input: Json) -> dict[str, Json]:
     """What a child run is submitted with: no more rights than its parent's, what was attached to that, and what its
     user typed."""
-    submission = _submission(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
+    submission = Submission.of(task=task, workflow=workflow, input=input or {}, seed=parent.seed)
     given = {"rights": _rights(parent), "attachments": list(parent.attachments)}
     given["words"] = list(parent.grounds.words)
     return submission.model_dump(mode="json") | given
@@ -65,15 +62,6 @@ def paused_by_a_person(events: Sequence[Event]) -> bool:
     """Whether a run is paused, and not because its parent was."""
     moves = [each for each in events if each.kind in (Kind.RUN_STARTED, Kind.RUN_RESUMED, Kind.RUN_PAUSED)]
     return bool(moves) and moves[-1].kind == Kind.RUN_PAUSED and moves[-1].decision != "parent"
-
-
-def _submission(**given: Any) -> Submission:
-    """A submission that a workflow makes. Raises SettingsError if it is none."""
-    try:
-        return Submission(**given)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)[0]
-        raise SettingsError(f"the {found['loc'][0]} of a run is not usable: {found['msg'].lower()}") from None
 
 
 def _rights(parent: Scope) -> list[str] | None:

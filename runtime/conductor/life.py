@@ -32,6 +32,7 @@ from store.records.errors import (
     describe,
 )
 from store.records.kinds import Ended, Kind
+from store.records.problems import problems
 from tools.record import ToolRecord
 
 ROUTING = "route"
@@ -190,9 +191,7 @@ def _input(scope: Scope) -> tuple[Any, ...]:
     try:
         return (model.model_validate(scope.input),)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        wrong = ", ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in found[:3])
-        raise SettingsError(f"the run's input does not fit: {wrong}", scope.workflow.name) from None
+        raise SettingsError(f"the run's input does not fit: {problems(error, most=5)}", scope.workflow.name) from None
 
 
 def _plain(value: Any, workflow: str) -> Json:

@@ -25,7 +25,6 @@ from runtime.conductor.cron import Cron
 from runtime.conductor.scope import CORE_VERSION
 from runtime.gate.recorder import Pending
 from runtime.gateway.messages import ScheduleChange, ScheduleSpec, ScheduleView, Submission
-from runtime.gateway.verbs import plain
 from runtime.settings import NAME
 from store.ledger.reader import EVERYTHING
 from store.records.canonical import Json, digest
@@ -33,6 +32,7 @@ from store.records.errors import BailiwickError, Denied, SettingsError, UserGone
 from store.records.event import Draft, Event
 from store.records.identity import User
 from store.records.kinds import Kind
+from store.records.problems import problems
 
 LOOK_S = 60.0
 """The ticking looks at the clock at least so often, for somebody may set it."""
@@ -203,7 +203,8 @@ class Schedules:
             if workflow is not None and workflow.input is not None:
                 workflow.input.model_validate(spec.input)
         except ValidationError as error:
-            raise SettingsError(f"the input does not fit: {plain(error)}", spec.workflow, "correct --input") from None
+            what = f"the input does not fit: {problems(error, most=5)}"
+            raise SettingsError(what, spec.workflow, "correct --input") from None
 
     def _read(self) -> None:
         """Take in what the ledger has of schedules and of what they had run."""
@@ -257,10 +258,7 @@ class Schedules:
 
 
 def _submission(spec: ScheduleSpec) -> Submission:
-    try:
-        return Submission(task=spec.task, workflow=spec.workflow, input=spec.input, queue=spec.queue)
-    except ValidationError as error:
-        raise SettingsError(f"that cannot be submitted: {plain(error)}") from None
+    return Submission.of(task=spec.task, workflow=spec.workflow, input=spec.input, queue=spec.queue)
 
 
 def _run_of(schedule: Schedule, due: datetime) -> str:

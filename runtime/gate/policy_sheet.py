@@ -21,6 +21,7 @@ from runtime.gate.provenance.origin import Origin, consequential
 from store.records.errors import SettingsError
 from store.records.identity import NO_UID, Agent, Principal, User
 from store.records.labels import Classification, Integrity, Labels
+from store.records.problems import problems
 from tools.record import Effect, ToolRecord
 
 Role = Literal["requester", "approver", "auditor", "admin"]
@@ -137,10 +138,7 @@ class Sheet:
             written = _Written.model_validate_json(json.dumps(value), strict=True)
             tools = {name: tool.record(name) for name, tool in written.tools.items()}
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "it"
-            what = f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-            raise SettingsError(what, file.path, "correct it there") from None
+            raise SettingsError(problems(error), file.path, "correct it there") from None
         except (ValueError, TypeError, RecursionError) as error:
             raise SettingsError(f"the file cannot be read: {' '.join(str(error).split())[:200]}", file.path) from None
         inventory = None if written.inventory is None else Inventory(written.inventory)

@@ -7,11 +7,13 @@ The gateway speaks first: `{"id": 0, "result": {...}}` with a Greeting, or `{"id
 caller it refuses. The id 0 is the connection's own; it also answers a line from which no id could be read.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from store.records.errors import SettingsError
 from store.records.kinds import Status
+from store.records.problems import problem
 
 
 class Wire(BaseModel):
@@ -45,6 +47,15 @@ class Submission(Wire):
     attachments: tuple[str, ...] = ()
     seed: int = 0
     queue: str = Field("", max_length=64, description="empty: the default queue")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """A submission of these. Raises SettingsError if it is none."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            place, said = problem(error)
+            raise SettingsError(f"the {place.partition('.')[0]} of a run is not usable: {said}") from None
 
 
 class RunView(Wire):

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from runtime.gateway.backend import Verbs
 from runtime.gateway.messages import Bearer, Greeting, Request
-from runtime.gateway.verbs import VERBS, Verb, plain
+from runtime.gateway.verbs import VERBS, Verb
 from runtime.gateway.wire import (
     ANSWER_BYTES,
     CONNECTION,
@@ -31,6 +31,7 @@ from runtime.gateway.wire import (
 )
 from store.records.errors import BailiwickError, Denied, SettingsError, Unreachable
 from store.records.identity import User
+from store.records.problems import problems
 
 log = logging.getLogger("bailiwick.gateway")
 
@@ -127,7 +128,8 @@ class Session:
         try:
             request = Request.model_validate_json(line, strict=True)
         except ValidationError as problem:
-            error = SettingsError(f"not a request: {plain(problem)}", do='send {"id": 1, "verb": "status", "args": {}}')
+            what = f"not a request: {problems(problem, 'message', 5)}"
+            error = SettingsError(what, do='send {"id": 1, "verb": "status", "args": {}}')
             return await self._send(_id_of(line), error=failure(error))
         try:
             self._begin(verbs_for, request)

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError, create_model
 from runtime.gateway.backend import Verbs
 from runtime.gateway.messages import Wire
 from store.records.errors import SettingsError
+from store.records.problems import problems
 
 
 class Verb:
@@ -64,7 +65,7 @@ class Verb:
         try:
             model = self.arguments.model_validate_json(arguments, strict=True)
         except ValidationError as error:
-            raise SettingsError(f"wrong arguments for {self.name}: {plain(error)}") from None
+            raise SettingsError(f"wrong arguments for {self.name}: {problems(error, 'message', 5)}") from None
         return {name: getattr(model, name) for name in self.arguments.model_fields}
 
     @cached_property
@@ -74,12 +75,6 @@ class Verb:
     @cached_property
     def _parameters(self) -> list[inspect.Parameter]:
         return list(inspect.signature(self._method).parameters.values())[1:]
-
-
-def plain(error: ValidationError) -> str:
-    """What is wrong with a message, by field. Never repeats the values: they may be private."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    return ", ".join(f"{'.'.join(map(str, each['loc'])) or 'message'}: {each['msg']}" for each in problems[:5])
 
 
 VERBS: Mapping[str, Verb] = {

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from store.records.errors import SettingsError
+from store.records.problems import problems
 
 FOLDER = Path(__file__).with_name("cases")
 Call = tuple[str, dict[str, Any]]
@@ -237,6 +238,5 @@ def _cases(path: Path) -> list[Case]:
 
 def _line(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return problems(error)
     return str(error)

@@ -216,7 +216,7 @@ async def test_paused_resumed_and_removed_across_restarts(live: Any) -> None:
         ({"zone": "Mars/Olympus"}, "no time zone 'Mars/Olympus'"),
         ({"workflow": "flaw"}, "no workflow 'flaw'; name one of: flow, report"),
         ({"queue": "fast"}, "no queue 'fast'"),
-        ({"task": ""}, "cannot be submitted: task"),
+        ({"task": ""}, "the task of a run is not usable: string should have"),
         ({"workflow": "report", "input": {"days": "few"}}, "the input does not fit: days"),
     ],
 )

@@ -72,8 +72,8 @@ async def test_a_case_that_is_not_as_it_must_be_is_found_out(change: dict[str, A
     ("text", "problem"),
     [
         ("case = 1", "int.*not iterable"),
-        ("[[case]]\nname = 'A B'\ntitle = 't'\nwants = 'w'\nsteps = []\nmust.ends = []\n", "name: String should match"),
-        ("[[case]]\nname = 'a'\nwonts = 'w'\n", "Field required"),
+        ("[[case]]\nname = 'A B'\ntitle = 't'\nwants = 'w'\nsteps = []\nmust.ends = []\n", "name: string should match"),
+        ("[[case]]\nname = 'a'\nwonts = 'w'\n", "field required"),
         ("[[case", "Expected"),
     ],
 )
