@@ -97,23 +97,24 @@ def destroy_tree(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_file(path: Path, flags: int = 0) -> None:
+    """Make what a file holds durable; of a folder, the names in it. `flags` are more for opening it."""
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    sync_file(folder, os.O_DIRECTORY)
+
+
 def sync_tree(folder: Path) -> None:
     """Have every file and name of a folder on disk, its own name included."""
     for path in (folder, *folder.rglob("*")):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_file(path)
     sync_folder(folder.parent)
 
 

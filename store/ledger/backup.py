@@ -9,7 +9,6 @@ what was deleted does not travel: a copy of the file would take along what shred
 are never among it.
 """
 
-import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from store.keys.files import read_key, sync_folder, write_private
+from store.keys.files import read_key, sync_file, sync_folder, write_private
 from store.ledger import schema
 from store.ledger.copies import opened
 from store.ledger.database import DATABASE, KEYS, connect
@@ -110,11 +109,7 @@ def _written(ledger: Ledger, aside: Path) -> tuple[str, int | None]:
     if memories is not None:
         sign(aside / MEMORY, memories, note, secret)
     write_private(aside / CHECKPOINT, note.encode())
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(path)
     sync_folder(aside)
     return note, memories
 

@@ -8,14 +8,14 @@ It is what the version that wrote the ledger can restore. A file is copied whole
 along, encrypted if it ever was. Other keys are never among it: an upgrade leaves them where they are.
 """
 
-import hashlib
+import filecmp
 import os
 import shutil
 from pathlib import Path
 
 import duckdb
 
-from store.keys.files import private_subfolder, read_key, sync_folder, write_private
+from store.keys.files import private_subfolder, read_key, sync_file, sync_folder, write_private
 from store.ledger.backup import CHECKPOINT, signed
 from store.ledger.census import Census, take
 from store.ledger.database import DATABASE, EARLIER, KEYS, connect, settle
@@ -68,7 +68,7 @@ def _written(folder: Path, aside: Path) -> Census:
             connection.execute("CHECKPOINT")
     if plain:
         write_private(private_subfolder(aside / KEYS) / EARLIER, read_key(folder / KEYS / EARLIER))
-    _sync(path)
+    sync_file(path)
     sync_folder(aside)
     return take(path, folder)
 
@@ -80,18 +80,5 @@ def _copy(source: Path, to: Path) -> None:
         shutil.copyfileobj(file, copy, CHUNK)
         copy.flush()
         os.fsync(descriptor)
-    if _digest(source) != _digest(to):
+    if not filecmp.cmp(source, to, shallow=False):
         raise IntegrityError("a copy is not what was copied", str(to), "see to the disk")
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,7 @@ A crash leaves the old file or the new one, and perhaps a second name of the old
 import os
 from pathlib import Path
 
-from store.keys.files import destroy, sync_folder
+from store.keys.files import destroy, sync_file, sync_folder
 
 
 def take_over(new: Path, path: Path) -> None:
@@ -14,11 +14,7 @@ def take_over(new: Path, path: Path) -> None:
 
     `finish` must follow.
     """
-    descriptor = os.open(new, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(new)
     os.link(path, _old(path))
     new.replace(path)
 

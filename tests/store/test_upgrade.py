@@ -302,7 +302,7 @@ def test_events_that_are_not_what_was_recorded_are_not_upgraded(folder: Path, dr
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(original, "_sync"), (steps, "connect_two"), (upgrade, "_say"), (successor, "take_over")]
+    ("where", "name"), [(original, "sync_file"), (steps, "connect_two"), (upgrade, "_say"), (successor, "take_over")]
 )
 @pytest.mark.parametrize("make", ["earlier", "second"])
 def test_a_disk_that_is_full_is_one_line_and_nothing_is_lost(
