@@ -93,7 +93,7 @@ async def test_what_comes_from_untrusted_text_is_suspended_with_its_origin(
         frozen = life.events(view.run, Kind.PLAN_FROZEN)[0][0].decision
         assert shown["plan"] == {"digest": frozen, "step": "v3"}, "who is asked can look the plan up"
         assert asked.fingerprint == shown["binding"]
-        view = ApprovalView(**shown, since=asked.time)
+        view = ApprovalView(**{"digest": shown.pop("binding"), **shown}, since=asked.time)
         assert dict(written(view))["plan"] == f"step v3 of the frozen plan {frozen}"
         assert dict(written(view.model_copy(update={"plan": {}})))["plan"] == "none"
     assert [arguments for _, _, arguments in site.effects()] == [{"service": "billing"}]
